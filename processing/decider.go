@@ -1,0 +1,140 @@
+package processing
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Type is a Go struct type that a command or an event is decoded into. Its name is the simple name
+// of its Avro record. Make one with [TypeOf].
+type Type struct {
+	// Name is the simple name, "OrderPlaced".
+	Name string
+	// Go is the struct type.
+	Go reflect.Type
+	// New returns a pointer to a new zero value.
+	New func() any
+	// Value returns what a pointer made by New points to.
+	Value func(pointer any) any
+}
+
+// TypeOf describes T, which must be a struct type.
+func TypeOf[T any]() Type {
+	t := reflect.TypeFor[T]()
+	if t.Kind() != reflect.Struct {
+		panic(fmt.Sprintf("processing: TypeOf[%s]: want a struct", t))
+	}
+	return Type{
+		Name:  t.Name(),
+		Go:    t,
+		New:   func() any { return new(T) },
+		Value: func(p any) any { return *p.(*T) },
+	}
+}
+
+// Validator is a command that can tell on its own that it is malformed. It returns a *FieldError,
+// which HTTP answers with 400; a command that arrives otherwise fails with "invalid-command".
+type Validator interface {
+	Validate() error
+}
+
+// Decider is an aggregate: its state S, commands C and events E (C and E usually are sealed
+// interfaces). Decide and Evolve are pure: same arguments, same result, no clock, no I/O.
+type Decider[S, C, E any] struct {
+	// Aggregate is the singular name, "order": it names the topics.
+	Aggregate string
+	// Collection is the plural, "orders": it names the HTTP resource.
+	Collection string
+	Commands   []Type
+	Events     []Type
+	// Refusals lists every refusal that Decide may return.
+	Refusals []*Refusal
+	// Decide returns the events that command leads to in state, in order, or a *Refusal. at is the
+	// time of the events; it never goes back within a partition.
+	Decide func(at time.Time, command C, state S) ([]E, error)
+	// Evolve returns the state after event. The zero S is the state before the first.
+	Evolve func(state S, event E) S
+}
+
+// Erase returns d with its type parameters hidden, for an App's list. It panics on a Decider that
+// lacks a name, a type or a function: that is a mistake in a program, not in its input.
+func (d Decider[S, C, E]) Erase() *Aggregate {
+	if d.Aggregate == "" || d.Collection == "" || len(d.Commands) == 0 || len(d.Events) == 0 || d.Decide == nil || d.Evolve == nil {
+		panic(fmt.Sprintf("processing: decider %q: name, collection, commands, events, Decide and Evolve are required", d.Aggregate))
+	}
+	a := &Aggregate{
+		Name: d.Aggregate, Collection: d.Collection, Commands: d.Commands, Events: d.Events, Refusals: d.Refusals,
+		zero: *new(S),
+	}
+	a.decide = func(at time.Time, command, state any) ([]any, error) {
+		events, err := d.Decide(at, command.(C), state.(S))
+		if err != nil {
+			return nil, err
+		}
+		erased := make([]any, len(events))
+		for i, e := range events {
+			erased[i] = e
+		}
+		return erased, nil
+	}
+	a.evolve = func(state, event any) any { return d.Evolve(state.(S), event.(E)) }
+	return a
+}
+
+// Aggregate is a [Decider] without its type parameters.
+type Aggregate struct {
+	Name       string
+	Collection string
+	Commands   []Type
+	Events     []Type
+	Refusals   []*Refusal
+
+	zero   any
+	decide func(at time.Time, command, state any) ([]any, error)
+	evolve func(state, event any) any
+}
+
+// Command returns the command type of that name.
+func (a *Aggregate) Command(name string) (Type, bool) { return find(a.Commands, name) }
+
+// Event returns the event type of that name.
+func (a *Aggregate) Event(name string) (Type, bool) { return find(a.Events, name) }
+
+// RefusalKind returns the kind that a declared refusal has, Conflict for an unknown code.
+func (a *Aggregate) RefusalKind(code string) RefusalKind {
+	if code == ErrVersionConflict.Code {
+		return VersionConflict
+	}
+	for _, r := range a.Refusals {
+		if r.Code == code {
+			return r.Kind
+		}
+	}
+	return Conflict
+}
+
+func find(types []Type, name string) (Type, bool) {
+	for _, t := range types {
+		if t.Name == name {
+			return t, true
+		}
+	}
+	return Type{}, false
+}
+
+// KebabCase turns a type's name into the form it has in paths: PlaceOrder is place-order.
+func KebabCase(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if r >= 'A' && r <= 'Z' {
+			if i > 0 {
+				b.WriteByte('-')
+			}
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
