@@ -40,6 +40,14 @@ type Validator interface {
 	Validate() error
 }
 
+// Context is all that a decision may know besides the command and the state.
+type Context struct {
+	// At is the time of the events, in UTC. It never goes back within a partition.
+	At time.Time
+	// ID is the aggregate's id.
+	ID string
+}
+
 // Decider is an aggregate: its state S, commands C and events E (C and E usually are sealed
 // interfaces). Decide and Evolve are pure: same arguments, same result, no clock, no I/O.
 type Decider[S, C, E any] struct {
@@ -51,9 +59,8 @@ type Decider[S, C, E any] struct {
 	Events     []Type
 	// Refusals lists every refusal that Decide may return.
 	Refusals []*Refusal
-	// Decide returns the events that command leads to in state, in order, or a *Refusal. at is the
-	// time of the events; it never goes back within a partition.
-	Decide func(at time.Time, command C, state S) ([]E, error)
+	// Decide returns the events that command leads to in state, in order, or a *Refusal.
+	Decide func(in Context, command C, state S) ([]E, error)
 	// Evolve returns the state after event. The zero S is the state before the first.
 	Evolve func(state S, event E) S
 }
@@ -68,8 +75,8 @@ func (d Decider[S, C, E]) Erase() *Aggregate {
 		Name: d.Aggregate, Collection: d.Collection, Commands: d.Commands, Events: d.Events, Refusals: d.Refusals,
 		zero: *new(S),
 	}
-	a.decide = func(at time.Time, command, state any) ([]any, error) {
-		events, err := d.Decide(at, command.(C), state.(S))
+	a.decide = func(in Context, command, state any) ([]any, error) {
+		events, err := d.Decide(in, command.(C), state.(S))
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +99,7 @@ type Aggregate struct {
 	Refusals   []*Refusal
 
 	zero   any
-	decide func(at time.Time, command, state any) ([]any, error)
+	decide func(in Context, command, state any) ([]any, error)
 	evolve func(state, event any) any
 }
 
@@ -137,4 +144,15 @@ func KebabCase(name string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// typeName returns the declared name of a value's type, "" if it is not declared.
+func typeName(types []Type, value any) string {
+	t := reflect.TypeOf(value)
+	for i := range types {
+		if types[i].Go == t {
+			return types[i].Name
+		}
+	}
+	return ""
 }

@@ -1,6 +1,10 @@
 package processing
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+)
 
 // MaxIDLength is the longest id in bytes.
 const MaxIDLength = 128
@@ -25,4 +29,24 @@ func ValidateID(field, id string) error {
 		}
 	}
 	return nil
+}
+
+// commandIDSpace is the name space of command ids derived from other strings. It never changes.
+var commandIDSpace = uuid.MustParse("8f8b4c6e-6a0e-5d0c-9c52-0d1b6a3f7e11")
+
+// MaxKeyLength is the longest string in bytes that [CommandID] takes.
+const MaxKeyLength = 255
+
+// CommandID returns the command id that an idempotency key stands for: a UUID itself, in lower case;
+// of any other string of 1 to 255 bytes, a version 5 UUID.
+func CommandID(key string) (string, error) {
+	if key == "" || len(key) > MaxKeyLength {
+		return "", fmt.Errorf("want a key of 1 to %d bytes, got %d", MaxKeyLength, len(key))
+	}
+	if len(key) == 36 {
+		if id, err := uuid.Parse(key); err == nil {
+			return id.String(), nil
+		}
+	}
+	return uuid.NewSHA1(commandIDSpace, []byte(key)).String(), nil
 }

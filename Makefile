@@ -1,0 +1,40 @@
+# What this repository can do. `make` alone lists it.
+.DEFAULT_GOAL := help
+FUZZTIME ?= 10s
+
+.PHONY: help test race lint fmt quickstart ci fuzz cover
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## run all tests; they need nothing but Go
+	go test ./...
+
+race: ## run all tests with the race detector (needs a C compiler)
+	.ci/run race
+
+lint: ## run gofmt, go vet and golangci-lint, which is installed below .cache
+	.ci/run format hygiene vet lint
+
+fmt: ## format all Go files
+	gofmt -w .
+
+quickstart: ## run everything in one process, on real orders, and serve until Ctrl-C
+	go run ./cmd/quickstart
+
+ci: ## run what the CI runs
+	.ci/run
+
+fuzz: ## fuzz every fuzz target for FUZZTIME (10s) each
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "go test -run ^$$ -fuzz ^$$target\$$ -fuzztime $(FUZZTIME) $$(dirname "$$file")"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
+		done; \
+	done
+
+cover: ## write and sum up the coverage of all tests
+	@mkdir -p .cache
+	go test -coverpkg=./... -coverprofile=.cache/cover.out ./...
+	go tool cover -func=.cache/cover.out | tail -1
+	@echo "see: go tool cover -html=.cache/cover.out"

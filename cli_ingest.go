@@ -1,0 +1,40 @@
+package ledgerline
+
+import (
+	"context"
+	"net/http"
+)
+
+type ingestCLI struct {
+	Serve       ingestServe     `cmd:"" help:"Decide commands, from HTTP and from Kafka, until interrupted."`
+	Send        ingestSend      `cmd:"" help:"Send commands from a file of JSON lines and wait for what becomes of them."`
+	Healthcheck healthcheckVerb `cmd:"" help:"Exit 0 if the process at the admin address is ready."`
+}
+
+// RunIngest is the ingest binary: it returns the exit code.
+func RunIngest(ctx context.Context, app App, p Process) int {
+	return runCLI(ctx, "ingest", "Decides commands and appends their events.", &ingestCLI{}, app, p)
+}
+
+type ingestServe struct {
+	connectFlags
+	listenFlags
+	Instance                 string `env:"LEDGERLINE_INSTANCE" help:"Tells this process from its siblings, over restarts (default: the host's name)."`
+	Workers                  int    `env:"LEDGERLINE_WORKERS" default:"1" help:"Write loops side by side (default ${default})."`
+	KeepSlot                 bool   `env:"LEDGERLINE_KEEP_SLOT" help:"Keep the partitions at the end, for a restart within seconds."`
+	AllowTransactionVersion1 bool   `name:"allow-transaction-version-1" env:"LEDGERLINE_ALLOW_TRANSACTION_VERSION_1" help:"Accept brokers on which a late request of one transaction may end up in the next: nothing is proven there."`
+}
+
+// Run serves.
+func (v ingestServe) Run(ctx context.Context, app App, p Process) error {
+	conn := v.connection(p)
+	i, err := NewIngest(ctx, app, IngestConfig{Connection: conn, Instance: v.Instance, Workers: v.Workers, KeepSlot: v.KeepSlot, AllowTransactionVersion1: v.AllowTransactionVersion1})
+	if err != nil {
+		return startError(err)
+	}
+	defer i.Close()
+	mux := http.NewServeMux()
+	i.Register(mux)
+	conn.Log.InfoContext(ctx, "ingest serves", "http", "http://"+v.HTTPAddr, "admin", "http://"+v.AdminAddr)
+	return serveAll(ctx, v.listenFlags, mux, func(context.Context) error { return i.Ready() }, i.Run)
+}

@@ -1,0 +1,102 @@
+package ledgerline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/ledgerline/ledgerline/processing/kafka"
+)
+
+type provisionCLI struct {
+	Apply provisionApply `cmd:"" help:"Create and change what differs; may be run again without harm."`
+	Diff  provisionDiff  `cmd:"" help:"Print what apply would do."`
+	Check provisionCheck `cmd:"" help:"Print what differs; exit 1 if anything does."`
+}
+
+// RunProvision is the provision binary: it returns the exit code.
+func RunProvision(ctx context.Context, app App, p Process) int {
+	return runCLI(ctx, "provision", "Makes topics and registers schemas.", &provisionCLI{}, app, p)
+}
+
+type provisionFlags struct {
+	connectFlags
+	outputFlag
+	Partitions        int32 `env:"LEDGERLINE_PARTITIONS" help:"Partitions of new topics, for ever (default: as the aggregate's other topics, else 12)."`
+	ReplicationFactor int16 `env:"LEDGERLINE_REPLICATION_FACTOR" help:"Replicas of new topics (default: 3, or as many as there are brokers)."`
+}
+
+// plan opens a Provision, which the caller closes, and returns what differs.
+func (f provisionFlags) plan(ctx context.Context, app App, p Process) (*Provision, []kafka.Change, error) {
+	v, err := NewProvision(app, ProvisionConfig{Connection: f.connection(p), Partitions: f.Partitions, ReplicationFactor: f.ReplicationFactor})
+	if err != nil {
+		return nil, nil, misuse{err}
+	}
+	changes, err := v.Plan(ctx)
+	if err != nil {
+		v.Close()
+		return nil, nil, err
+	}
+	return v, changes, nil
+}
+
+func (f provisionFlags) show(p Process, changes []kafka.Change, none string) error {
+	if f.Output == "json" {
+		if changes == nil {
+			changes = []kafka.Change{}
+		}
+		return json.NewEncoder(p.Stdout).Encode(changes)
+	}
+	for _, c := range changes {
+		fmt.Fprintln(p.Stdout, c)
+	}
+	if len(changes) == 0 {
+		fmt.Fprintln(p.Stdout, none)
+	}
+	return nil
+}
+
+type provisionApply struct{ provisionFlags }
+
+// Run applies.
+func (v provisionApply) Run(ctx context.Context, app App, p Process) error {
+	pr, changes, err := v.plan(ctx, app, p)
+	if err != nil {
+		return err
+	}
+	defer pr.Close()
+	if err := pr.Apply(ctx, changes); err != nil {
+		return err
+	}
+	return v.show(p, changes, "nothing to do: topics and schemas are as they should be")
+}
+
+type provisionDiff struct{ provisionFlags }
+
+// Run prints the plan.
+func (v provisionDiff) Run(ctx context.Context, app App, p Process) error {
+	pr, changes, err := v.plan(ctx, app, p)
+	if err != nil {
+		return err
+	}
+	defer pr.Close()
+	return v.show(p, changes, "no difference")
+}
+
+type provisionCheck struct{ provisionFlags }
+
+// Run prints the plan and fails if there is one.
+func (v provisionCheck) Run(ctx context.Context, app App, p Process) error {
+	pr, changes, err := v.plan(ctx, app, p)
+	if err != nil {
+		return err
+	}
+	defer pr.Close()
+	if err := v.show(p, changes, "no difference"); err != nil {
+		return err
+	}
+	if len(changes) > 0 {
+		return errCheckFailed
+	}
+	return nil
+}

@@ -1,0 +1,24 @@
+// Package app is this repository's own App: what its binaries are made of.
+package app
+
+import (
+	"github.com/ledgerline/ledgerline"
+	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/processing/domain/order"
+	"github.com/ledgerline/ledgerline/processing/projection/customerorders"
+	"github.com/ledgerline/ledgerline/processing/projection/orderstatus"
+	"github.com/ledgerline/ledgerline/schemas"
+)
+
+// App lists the aggregates and read models.
+var App = ledgerline.App{
+	Name:    "ledgerline",
+	Schemas: schemas.FS,
+	Aggregates: []*processing.Aggregate{
+		order.Decider.Erase(),
+	},
+	ReadModels: []*processing.ReadModel{
+		orderstatus.ReadModel.Erase(),
+		customerorders.ReadModel.Erase(),
+	},
+}

@@ -1,0 +1,144 @@
+package ledgerline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"time"
+
+	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/processing/kafka"
+	"github.com/ledgerline/ledgerline/readstore"
+	"github.com/ledgerline/ledgerline/readstore/redisstore"
+	"github.com/ledgerline/ledgerline/schemas"
+)
+
+// Connection says where the services are that everything works on.
+type Connection struct {
+	// Brokers are Kafka's, as host:port.
+	Brokers []string
+	// RegistryURL is the schema registry's, RedisURL Redis's.
+	RegistryURL, RedisURL string
+	// Prefix is put before the names of topics, groups, transactional ids and keys. Defaults to "".
+	Prefix string
+	// Log takes what happens. Defaults to nothing.
+	Log *slog.Logger
+}
+
+// startTimeout is how long a start waits for services that do not answer.
+const startTimeout = 30 * time.Second
+
+var outcomeType = reflect.TypeFor[processing.Outcome]()
+
+// link is an App on a Connection: what every part needs.
+type link struct {
+	app      App
+	conn     Connection
+	topics   kafka.Topics
+	client   kafka.ClientConfig
+	registry *kafka.Registry
+	codec    *schemas.Codec
+	byTopic  map[string][]string // full names of schemas
+	cluster  kafka.Cluster
+}
+
+// connect checks app against itself and the topics, and makes the codec.
+func connect(ctx context.Context, app App, conn Connection) (*link, error) {
+	bindings, err := app.check()
+	if err != nil {
+		return nil, err
+	}
+	if conn.Log == nil {
+		conn.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &link{
+		app: app, conn: conn, topics: kafka.Topics{Prefix: conn.Prefix},
+		client: kafka.ClientConfig{Brokers: conn.Brokers, ClientID: app.Name, Log: conn.Log},
+	}
+	if l.registry, err = kafka.NewRegistry(kafka.RegistryConfig{URL: conn.RegistryURL}); err != nil {
+		return nil, err
+	}
+	if l.codec, err = schemas.NewCodec(l.registry, bindings...); err != nil {
+		return nil, err
+	}
+	_, l.byTopic = app.subjects(conn.Prefix, bindings)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if l.cluster, err = kafka.Describe(ctx, l.client, app.topics(conn.Prefix, 0)); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("the brokers %v did not answer in %s: %w; set --brokers", conn.Brokers, startTimeout, err)
+		}
+		return nil, err
+	}
+	return l, nil
+}
+
+// preload finds out whether the schemas that will be written are registered.
+func (l *link) preload(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for topic, names := range l.byTopic {
+		if err := l.codec.Preload(ctx, topic, names...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close closes what connect opened.
+func (l *link) close() { l.registry.Close() }
+
+// partitions returns how many partitions an aggregate's topics have.
+func (l *link) partitions(aggregate string) int32 {
+	return l.cluster.Topics[l.topics.Events(aggregate)].Partitions
+}
+
+// redisPrefix is what Redis keys begin with.
+func (c Connection) redisPrefix() string { return c.Prefix + "ledgerline" }
+
+// store connects to Redis and refuses one that would lose read models.
+func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
+	client, err := redisstore.NewClient(l.conn.RedisURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	closeClient := func() { _ = client.Close() }
+	store, err := redisstore.New(redisstore.Config{Client: client, Prefix: l.conn.redisPrefix()})
+	if err == nil {
+		cctx, cancel := context.WithTimeout(ctx, startTimeout)
+		err = store.Check(cctx)
+		cancel()
+	}
+	if err != nil {
+		closeClient()
+		return nil, nil, err
+	}
+	return store, closeClient, nil
+}
+
+// sameLog refuses read models that were built from another cluster or from topics that are gone.
+func (l *link) sameLog(ctx context.Context, store readstore.Catalogs) error {
+	for _, m := range l.app.ReadModels {
+		c, err := store.Catalog(ctx, m.Name)
+		if err != nil {
+			return fmt.Errorf("reading generations of %s: %w", m.Name, err)
+		}
+		for _, g := range c.Generations {
+			if g.State == readstore.Retired {
+				continue
+			}
+			hint := fmt.Sprintf("set --redis-url or --prefix, or delete the keys %s:{%s*", l.conn.redisPrefix(), m.Name)
+			if g.ClusterID != l.cluster.ID {
+				return fmt.Errorf("generation %s of %s in Redis was built from Kafka cluster %s, this one is %s: %s", g.ID, m.Name, g.ClusterID, l.cluster.ID, hint)
+			}
+			for a, id := range g.TopicIDs {
+				if have := l.cluster.Topics[l.topics.Events(a)].ID; have != id {
+					return fmt.Errorf("generation %s of %s in Redis was built from another topic %s (id %s, now %s: it was recreated): %s", g.ID, m.Name, l.topics.Events(a), id, have, hint)
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,279 @@
+package processing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ledgerline/ledgerline/readstore"
+)
+
+// RebuildConfig configures [Build], [Verify] and [Promote].
+type RebuildConfig struct {
+	Model *ReadModel
+	Store readstore.Store
+	// Events is the log that is replayed.
+	Events Log
+	// Owner names the process in the builder's lease.
+	Owner string
+	// Progress is told about twice a second. Defaults to nobody.
+	Progress func(Progress)
+	// Now is the clock. Defaults to time.Now.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+func (c *RebuildConfig) check() error {
+	if c.Model == nil || c.Store == nil || c.Events == nil {
+		return errors.New("rebuild: model, store and log are required")
+	}
+	if c.Progress == nil {
+		c.Progress = func(Progress) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Progress is how far a build or a verification is.
+type Progress struct {
+	Generation string
+	// Events is how many were read, of about Total offsets.
+	Events, Total int64
+	// Rate is in events per second since the start.
+	Rate float64
+	// Left is the estimated time to the end.
+	Left time.Duration
+}
+
+// Lease is how long a builder may be silent before another one takes its generation over.
+const Lease = 10 * time.Second
+
+// ErrBeingBuilt is returned by Build when another process holds the lease.
+var ErrBeingBuilt = errors.New("another process is building this read model")
+
+// errCaughtUp ends a read.
+var errCaughtUp = errors.New("caught up")
+
+// Build makes a generation of the model from the beginning of the log, or goes on with one whose
+// builder has gone silent, and returns it once it is ready: within one batch of the end of the log.
+// From then on processors follow it. It is neither verified nor active.
+func Build(ctx context.Context, cfg RebuildConfig) (readstore.Generation, error) {
+	if err := cfg.check(); err != nil {
+		return readstore.Generation{}, err
+	}
+	marks, err := sourcesOf(ctx, cfg.Events, cfg.Model)
+	if err != nil {
+		return readstore.Generation{}, err
+	}
+	g, err := claim(ctx, &cfg)
+	if err != nil {
+		return g, err
+	}
+	f, err := NewFollower(FollowerConfig{Model: cfg.Model, Generation: g, Store: cfg.Store, CacheDocuments: 1_000_000, Log: cfg.Log})
+	if err != nil {
+		return g, err
+	}
+	sources := make([]readstore.Source, 0, len(marks))
+	for s := range marks {
+		sources = append(sources, s)
+	}
+	from, err := f.Assign(ctx, sources)
+	if err != nil {
+		return g, err
+	}
+	b := &build{cfg: &cfg, f: f, g: g, marks: marks, position: maps.Clone(from), watch: newWatch(&cfg, g.ID, marks, from)}
+	if err := b.run(ctx, from); err != nil {
+		return g, fmt.Errorf("building generation %s of %s (run it again to go on from here): %w", g.ID, cfg.Model.Name, err)
+	}
+	err = UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
+		mine, ok := c.Generations[g.ID]
+		if !ok || mine.Builder != g.Builder {
+			return fmt.Errorf("generation %s of %s was taken over while it was built", g.ID, cfg.Model.Name)
+		}
+		mine.State, mine.ReadyAt, mine.Builder, mine.LeaseUntil = readstore.Ready, cfg.Now().UTC(), "", time.Time{}
+		c.Generations[g.ID] = mine
+		g = mine
+		return nil
+	})
+	return g, err
+}
+
+// claim makes a new generation, or takes over the one whose builder has gone silent.
+func claim(ctx context.Context, cfg *RebuildConfig) (readstore.Generation, error) {
+	id, err := cfg.Events.Identity(ctx)
+	if err != nil {
+		return readstore.Generation{}, err
+	}
+	now := cfg.Now().UTC()
+	owner := cfg.Owner + " " + uuid.NewString()[:8]
+	var g readstore.Generation
+	err = UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
+		for _, old := range c.Generations {
+			if old.State != readstore.Building || old.CodeVersion != cfg.Model.CodeVersion {
+				continue
+			}
+			if now.Before(old.LeaseUntil) {
+				return fmt.Errorf("%w: %s, generation %s", ErrBeingBuilt, old.Builder, old.ID)
+			}
+			if old.ClusterID == id.ClusterID && sameTopics(cfg.Model, old.TopicIDs, id.TopicIDs) {
+				old.Builder, old.LeaseUntil = owner, now.Add(Lease)
+				c.Generations[old.ID], g = old, old
+				return nil
+			}
+		}
+		topics := map[string]string{}
+		for _, a := range cfg.Model.Aggregates {
+			topics[a] = id.TopicIDs[a]
+		}
+		g = readstore.Generation{
+			ID: now.Format("20060102-150405-") + uuid.NewString()[:8], Model: cfg.Model.Name, State: readstore.Building,
+			CodeVersion: cfg.Model.CodeVersion, Buckets: cfg.Model.Buckets(id.Partitions[cfg.Model.Aggregates[0]]),
+			ClusterID: id.ClusterID, TopicIDs: topics, CreatedAt: now, Builder: owner, LeaseUntil: now.Add(Lease),
+		}
+		c.Generations[g.ID] = g
+		return nil
+	})
+	return g, err
+}
+
+func sameTopics(m *ReadModel, a, b map[string]string) bool {
+	for _, aggregate := range m.Aggregates {
+		if a[aggregate] != b[aggregate] {
+			return false
+		}
+	}
+	return true
+}
+
+// build is one Build at work.
+type build struct {
+	cfg      *RebuildConfig
+	f        *Follower
+	g        readstore.Generation
+	marks    map[readstore.Source]Mark
+	position map[readstore.Source]int64
+	renewed  time.Time
+	watch    *watch
+}
+
+func (b *build) run(ctx context.Context, from map[readstore.Source]int64) error {
+	caught, err := b.caughtUp(ctx)
+	if err != nil || caught {
+		return err
+	}
+	err = b.cfg.Events.Read(ctx, from, func(in Fetched) (map[readstore.Source]int64, error) {
+		rewind, err := b.f.Apply(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(b.position, in.Upto)
+		maps.Copy(b.position, rewind)
+		b.watch.saw(int64(len(in.Events)))
+		if now := b.cfg.Now(); now.Sub(b.renewed) > Lease/5 {
+			b.renewed = now
+			if err := b.renew(ctx, now); err != nil {
+				return nil, err
+			}
+		}
+		caught, err := b.caughtUp(ctx)
+		if err == nil && caught {
+			err = errCaughtUp
+		}
+		return rewind, err
+	})
+	if errors.Is(err, errCaughtUp) {
+		b.watch.report()
+		return nil
+	}
+	return err
+}
+
+// caughtUp reports whether every source is read to its end, looking for a new end each time the last
+// one is reached.
+func (b *build) caughtUp(ctx context.Context) (bool, error) {
+	reached := func() bool {
+		for s, m := range b.marks {
+			if b.position[s] < m.End {
+				return false
+			}
+		}
+		return true
+	}
+	if !reached() {
+		return false, nil
+	}
+	marks, err := sourcesOf(ctx, b.cfg.Events, b.cfg.Model)
+	if err != nil {
+		return false, err
+	}
+	// What was appended meanwhile is about a batch: the followers take it from here.
+	b.marks = marks
+	return reached() || b.behind() < 1000, nil
+}
+
+func (b *build) behind() (n int64) {
+	for s, m := range b.marks {
+		n += max(m.End-b.position[s], 0)
+	}
+	return n
+}
+
+// renew keeps the lease.
+func (b *build) renew(ctx context.Context, now time.Time) error {
+	return UpdateCatalog(ctx, b.cfg.Store, b.cfg.Model.Name, func(c *readstore.Catalog) error {
+		g, ok := c.Generations[b.g.ID]
+		if !ok || g.Builder != b.g.Builder {
+			return fmt.Errorf("generation %s was taken over by %q or removed", b.g.ID, g.Builder)
+		}
+		g.LeaseUntil = now.UTC().Add(Lease)
+		c.Generations[g.ID] = g
+		return nil
+	})
+}
+
+// watch counts events and reports.
+type watch struct {
+	cfg        *RebuildConfig
+	generation string
+	events     int64
+	total      int64
+	began      time.Time
+	reported   time.Time
+}
+
+func newWatch(cfg *RebuildConfig, generation string, marks map[readstore.Source]Mark, from map[readstore.Source]int64) *watch {
+	w := &watch{cfg: cfg, generation: generation, began: cfg.Now()}
+	for s, m := range marks {
+		w.total += max(m.End-from[s], 0)
+	}
+	return w
+}
+
+func (w *watch) saw(events int64) {
+	w.events += events
+	if now := w.cfg.Now(); now.Sub(w.reported) > 500*time.Millisecond {
+		w.reported = now
+		w.report()
+	}
+}
+
+func (w *watch) report() {
+	p := Progress{Generation: w.generation, Events: w.events, Total: w.total}
+	if spent := w.cfg.Now().Sub(w.began); spent > 0 {
+		p.Rate = float64(w.events) / spent.Seconds()
+	}
+	if p.Rate > 0 && w.total > w.events {
+		p.Left = time.Duration(float64(w.total-w.events) / p.Rate * float64(time.Second))
+	}
+	w.cfg.Progress(p)
+}

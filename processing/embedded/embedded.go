@@ -1,0 +1,211 @@
+// Package embedded runs a Kafka broker, a schema registry and a Redis inside the process, on loopback
+// TCP ports, so that any client on the machine can use them: kcat, redis-cli, curl, another binary of
+// ours.
+//
+// It owns the lives of the three and what the registry lacks on its own: a compatibility check and,
+// with a data folder, a memory. It is for trying things out and for tests; it refuses to be more:
+// there is one broker, no replication and no authentication, and a process that is killed, rather
+// than closed, may leave half a transaction behind.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// ClusterID is the Kafka cluster id of every embedded broker. What sets two of them apart is the ids
+// of their topics.
+const ClusterID = "ledgerline-embedded"
+
+const (
+	host = "127.0.0.1"
+	// portsTried is how many ports from the preferred one upwards are tried.
+	portsTried = 20
+	// minSessionTimeout lets a test have its consumer groups notice a dead member soon.
+	minSessionTimeout = 100 * time.Millisecond
+	closeTimeout      = 5 * time.Second
+)
+
+// Config says where the services listen and what they keep.
+type Config struct {
+	// KafkaPort, RegistryPort and RedisPort are the preferred ports; if one is taken, the next free
+	// one of the 20 from it upwards is used. Each defaults to any free port.
+	KafkaPort, RegistryPort, RedisPort int
+	// DataDir is where topics, consumer groups and schemas are kept, by one process at a time. Redis
+	// is always empty at the start. Defaults to keeping nothing.
+	DataDir string
+}
+
+// Services are running services. Their addresses do not change.
+type Services struct {
+	// Brokers holds the one broker as host:port.
+	Brokers []string
+	// RegistryURL is the schema registry's, like http://127.0.0.1:8081.
+	RegistryURL string
+	// RedisURL is the Redis's, like redis://127.0.0.1:6379.
+	RedisURL string
+
+	kafka    *kfake.Cluster
+	registry *registryServer
+	redis    *miniredis.Miniredis
+}
+
+// Start starts all three services, or none. Each accepts connections when it returns.
+func Start(cfg Config) (*Services, error) {
+	if cfg.DataDir != "" {
+		if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
+			return nil, fmt.Errorf("starting embedded services: %w", err)
+		}
+	}
+	s := &Services{}
+	if err := s.start(cfg); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Services) start(cfg Config) error {
+	if err := s.startKafka(cfg); err != nil {
+		return fmt.Errorf("starting embedded broker: %w", err)
+	}
+	if err := s.startRegistry(cfg); err != nil {
+		return fmt.Errorf("starting embedded schema registry: %w", err)
+	}
+	if err := s.startRedis(cfg); err != nil {
+		return fmt.Errorf("starting embedded Redis: %w", err)
+	}
+	return nil
+}
+
+// Close stops the services, drops their connections and, with a data folder, saves the broker's
+// state. It waits for what it can: the broker's goroutines end by themselves soon after. A second
+// call does nothing.
+func (s *Services) Close() error {
+	var err error
+	if s.registry != nil {
+		err = s.registry.close()
+		s.registry = nil
+	}
+	if s.redis != nil {
+		s.redis.Close()
+		s.redis = nil
+	}
+	if s.kafka != nil {
+		s.kafka.Close()
+		s.kafka = nil
+	}
+	return err
+}
+
+func (s *Services) startKafka(cfg Config) error {
+	ln, err := listen(cfg.KafkaPort)
+	if err != nil {
+		return err
+	}
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1),
+		kfake.ClusterID(ClusterID),
+		kfake.GroupMinSessionTimeout(minSessionTimeout),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
+	}
+	if cfg.DataDir != "" {
+		opts = append(opts, kfake.DataDir(filepath.Join(cfg.DataDir, "kafka")))
+	}
+	if s.kafka, err = kfake.NewCluster(opts...); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	s.Brokers = s.kafka.ListenAddrs()
+	return nil
+}
+
+func (s *Services) startRegistry(cfg Config) error {
+	handler, err := newRegistry(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	ln, err := listen(cfg.RegistryPort)
+	if err != nil {
+		return errors.Join(err, handler.close())
+	}
+	s.registry = serveRegistry(handler, ln)
+	s.RegistryURL = "http://" + ln.Addr().String()
+	return nil
+}
+
+func (s *Services) startRedis(cfg Config) error {
+	redis := miniredis.NewMiniRedis()
+	// Otherwise keys never expire.
+	redis.ClockTTL(true)
+	if err := nearest(cfg.RedisPort, redis.StartAddr); err != nil {
+		return err
+	}
+	s.redis = redis
+	s.RedisURL = "redis://" + redis.Addr()
+	return nil
+}
+
+func listen(port int) (net.Listener, error) {
+	var ln net.Listener
+	err := nearest(port, func(address string) (err error) {
+		ln, err = net.Listen("tcp", address)
+		return err
+	})
+	return ln, err
+}
+
+// nearest calls open with the address of port and then of those above it until one can be opened, and
+// returns the last error if none can.
+func nearest(port int, open func(address string) error) error {
+	if port == 0 {
+		return open(net.JoinHostPort(host, "0"))
+	}
+	var err error
+	for p := port; p < port+portsTried; p++ {
+		if err = open(net.JoinHostPort(host, strconv.Itoa(p))); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("no port from %d to %d is free: %w", port, port+portsTried-1, err)
+}
+
+type registryServer struct {
+	handler *registry
+	server  *http.Server
+	served  chan error
+}
+
+func serveRegistry(handler *registry, ln net.Listener) *registryServer {
+	s := &registryServer{
+		handler: handler,
+		server:  &http.Server{Handler: handler.routes(), ReadHeaderTimeout: closeTimeout},
+		served:  make(chan error, 1),
+	}
+	go func() { s.served <- s.server.Serve(ln) }()
+	return s
+}
+
+func (s *registryServer) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	err := s.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.server.Close())
+	}
+	if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	if err = errors.Join(err, s.handler.close()); err != nil {
+		return fmt.Errorf("closing embedded schema registry: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,477 @@
+package processing
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/ledgerline/ledgerline/readstore"
+)
+
+// Fetched is a run of events as a log delivers it: each source's in order, without gaps but for what
+// its transactions left.
+type Fetched struct {
+	Events []Event
+	// From is where the run begins and Upto the next offset to read, of every source that moved.
+	From, Upto map[readstore.Source]int64
+}
+
+// FollowerConfig configures a [Follower].
+type FollowerConfig struct {
+	Model      *ReadModel
+	Generation readstore.Generation
+	Store      readstore.Writer
+	// CacheDocuments bounds the documents held in memory per bucket of a model keyed as its events are.
+	// Defaults to 50,000.
+	CacheDocuments int
+	Log            *slog.Logger
+}
+
+// Follower folds events into one generation of one read model. It writes a bucket's changes together
+// with its checkpoints, and believes the store: when a write is refused, it forgets what it knew of
+// the bucket, loads the checkpoints found there and asks to read again from them. So any number of
+// followers may work on one generation, and none can apply an event twice.
+//
+// It is not safe for concurrent use.
+type Follower struct {
+	cfg     FollowerConfig
+	model   *ReadModel
+	buckets map[int]*bucketState
+	sources map[readstore.Source]bool
+	ignored int64
+}
+
+// bucketState is what a follower knows of a bucket.
+type bucketState struct {
+	checkpoints readstore.Checkpoints
+	documents   map[string]any // of a model keyed as its events are
+	// change is set once the store was found behind: what is written from there on is a history of its
+	// own, which must not be mistaken for the one before.
+	change string
+}
+
+func newChange() string { return uuid.NewString()[:8] }
+
+// NewFollower checks the configuration. It asks nothing of the store.
+func NewFollower(cfg FollowerConfig) (*Follower, error) {
+	if cfg.Model == nil || cfg.Store == nil || cfg.Generation.ID == "" || cfg.Generation.Buckets < 1 {
+		return nil, fmt.Errorf("follower: model, store and generation are required")
+	}
+	if cfg.Generation.CodeVersion != cfg.Model.CodeVersion {
+		return nil, fmt.Errorf("follower: generation %s of %s is of code version %d, this binary carries %d", cfg.Generation.ID, cfg.Model.Name, cfg.Generation.CodeVersion, cfg.Model.CodeVersion)
+	}
+	if cfg.CacheDocuments == 0 {
+		cfg.CacheDocuments = 50_000
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Follower{cfg: cfg, model: cfg.Model, buckets: map[int]*bucketState{}, sources: map[readstore.Source]bool{}}, nil
+}
+
+// Model returns the read model that the follower builds, and Generation the generation.
+func (f *Follower) Model() *ReadModel { return f.model }
+
+// Generation returns the generation that the follower writes.
+func (f *Follower) Generation() readstore.Generation { return f.cfg.Generation }
+
+// Ignored returns how many events were not applied because the document already had them.
+func (f *Follower) Ignored() int64 { return f.ignored }
+
+func (f *Follower) bucket(n int) readstore.Bucket {
+	return readstore.Bucket{Model: f.model.Name, Generation: f.cfg.Generation.ID, Number: n}
+}
+
+// bucketsOf returns the numbers of the buckets that a source's events may change.
+func (f *Follower) bucketsOf(s readstore.Source) []int {
+	if f.model.KeyedAsEvents {
+		return []int{int(s.Partition)}
+	}
+	all := make([]int, f.cfg.Generation.Buckets)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// Reads reports whether the model is made of a source's events.
+func (f *Follower) Reads(s readstore.Source) bool {
+	return slices.Contains(f.model.Aggregates, s.Aggregate)
+}
+
+// Assign adds sources and returns the offset that each must be read from.
+func (f *Follower) Assign(ctx context.Context, sources []readstore.Source) (map[readstore.Source]int64, error) {
+	for _, s := range sources {
+		if f.Reads(s) {
+			f.sources[s] = true
+			for _, n := range f.bucketsOf(s) {
+				f.buckets[n] = nil // a checkpoint may have moved while somebody else owned the source
+			}
+		}
+	}
+	if err := f.load(ctx); err != nil {
+		return nil, err
+	}
+	from := map[readstore.Source]int64{}
+	for _, s := range sources {
+		if f.Reads(s) {
+			from[s] = f.start(s)
+		}
+	}
+	return from, nil
+}
+
+// Revoke removes sources.
+func (f *Follower) Revoke(sources []readstore.Source) {
+	for _, s := range sources {
+		delete(f.sources, s)
+	}
+}
+
+// load fetches the checkpoints of every bucket that is not known.
+func (f *Follower) load(ctx context.Context) error {
+	for s := range f.sources {
+		for _, n := range f.bucketsOf(s) {
+			if f.buckets[n] != nil {
+				continue
+			}
+			_, checkpoints, err := f.cfg.Store.Load(ctx, f.bucket(n), nil)
+			if err != nil {
+				return fmt.Errorf("loading checkpoints of %s: %w", f.bucket(n), err)
+			}
+			if err := f.check(checkpoints); err != nil {
+				return err
+			}
+			f.buckets[n] = &bucketState{checkpoints: checkpoints, documents: map[string]any{}}
+		}
+	}
+	return nil
+}
+
+// check refuses checkpoints that were made from another log.
+func (f *Follower) check(checkpoints readstore.Checkpoints) error {
+	for s, c := range checkpoints {
+		if want := f.cfg.Generation.TopicIDs[s.Aggregate]; c != (readstore.Checkpoint{}) && c.TopicID != want {
+			return fmt.Errorf("checkpoint of %s in generation %s is of topic id %s, the generation was built from %s", s, f.cfg.Generation.ID, c.TopicID, want)
+		}
+	}
+	return nil
+}
+
+// start is the lowest offset that any bucket needs of a source.
+func (f *Follower) start(s readstore.Source) int64 {
+	lowest := int64(-1)
+	for _, n := range f.bucketsOf(s) {
+		if o := f.buckets[n].checkpoints[s].Offset; lowest < 0 || o < lowest {
+			lowest = o
+		}
+	}
+	return max(lowest, 0)
+}
+
+// Start returns the offset that each assigned source must be read from.
+func (f *Follower) Start() map[readstore.Source]int64 {
+	from := map[readstore.Source]int64{}
+	for s := range f.sources {
+		from[s] = f.start(s)
+	}
+	return from
+}
+
+// Apply folds what a log delivered. A source in rewind must be read again from the offset given there:
+// the store is not where this follower believed it to be. An event that cannot be applied is an error,
+// and nothing of its run is written.
+func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.Source]int64, err error) {
+	writes, changed, err := f.fold(ctx, in)
+	if err != nil || len(writes) == 0 {
+		return f.rewindOf(changed), err
+	}
+	results, err := f.cfg.Store.Apply(ctx, writes)
+	if err != nil {
+		f.forget(writes)
+		return nil, fmt.Errorf("writing %s: %w", f.model.Name, err)
+	}
+	again := map[readstore.Source]bool{}
+	for i, r := range results {
+		w := writes[i]
+		if r.Err != nil {
+			return nil, fmt.Errorf("writing %s: %w", w.Bucket, r.Err)
+		}
+		b := f.buckets[w.Bucket.Number]
+		if r.Applied {
+			for _, a := range w.Advances {
+				b.checkpoints[a.Source] = a.To
+			}
+			continue
+		}
+		f.cfg.Log.InfoContext(ctx, "write refused, another one is ahead: reading again", "projection", f.model.Name, "generation", f.cfg.Generation.ID, "bucket", w.Bucket.Number)
+		if err := f.check(r.Stored); err != nil {
+			return nil, err
+		}
+		b.documents = map[string]any{}
+		for _, a := range w.Advances {
+			stored := r.Stored[a.Source]
+			if stored.Offset < a.From.Offset {
+				b.change = newChange()
+			}
+			b.checkpoints[a.Source] = stored
+			again[a.Source] = true
+		}
+	}
+	for s := range changed {
+		again[s] = true
+	}
+	return f.rewindOf(again), nil
+}
+
+func (f *Follower) rewindOf(sources map[readstore.Source]bool) map[readstore.Source]int64 {
+	rewind := map[readstore.Source]int64{}
+	for s := range sources {
+		rewind[s] = f.start(s)
+	}
+	return rewind
+}
+
+// forget drops what is known of buckets whose writes may or may not have been applied.
+func (f *Follower) forget(writes []readstore.Write) {
+	for _, w := range writes {
+		f.buckets[w.Bucket.Number] = nil
+	}
+}
+
+// fold makes the writes of a run. changed names sources whose bucket turned out to have moved.
+func (f *Follower) fold(ctx context.Context, in Fetched) (writes []readstore.Write, changed map[readstore.Source]bool, err error) {
+	if err := f.load(ctx); err != nil {
+		return nil, nil, err
+	}
+	// A run that begins behind what a bucket needs would skip events.
+	for s, from := range in.From {
+		if f.sources[s] && from > f.start(s) {
+			return nil, map[readstore.Source]bool{s: true}, nil
+		}
+	}
+	run := &run{f: f, in: in, ops: map[int]*opSet{}, commands: map[bucketSource]int64{}}
+	if f.model.KeyedAsEvents {
+		if changed, err = run.loadDocuments(ctx); err != nil || len(changed) > 0 {
+			return nil, changed, err
+		}
+	}
+	for _, e := range in.Events {
+		if err := run.apply(e); err != nil {
+			clear(f.buckets) // documents are changed and not written
+			return nil, nil, fmt.Errorf("applying event at %s/%d@%d (%s of %s) to %s: %w", e.Aggregate, e.Partition, e.Offset, e.Type, e.AggregateID, f.model.Name, err)
+		}
+	}
+	writes, err = run.writes()
+	return writes, nil, err
+}
+
+type bucketSource struct {
+	bucket int
+	source readstore.Source
+}
+
+// run is one Apply at work.
+type run struct {
+	f   *Follower
+	in  Fetched
+	ops map[int]*opSet
+	// commands is the offset of the last command applied whole, per bucket and source.
+	commands map[bucketSource]int64
+}
+
+// loadDocuments fetches the documents that the run needs and the follower does not hold, each bucket's
+// together with its checkpoints; a bucket whose checkpoints are not as expected is forgotten.
+func (r *run) loadDocuments(ctx context.Context) (changed map[readstore.Source]bool, err error) {
+	missing := map[int]map[string]bool{}
+	for _, e := range r.in.Events {
+		b := r.f.buckets[int(e.Partition)]
+		if b == nil {
+			continue
+		}
+		if _, ok := b.documents[e.AggregateID]; !ok {
+			if missing[int(e.Partition)] == nil {
+				missing[int(e.Partition)] = map[string]bool{}
+			}
+			missing[int(e.Partition)][e.AggregateID] = true
+		}
+	}
+	changed = map[readstore.Source]bool{}
+	for n, ids := range missing {
+		b := r.f.buckets[n]
+		if len(b.documents)+len(ids) > r.f.cfg.CacheDocuments {
+			// Everything held is stored, so it can go; what this run needs of it is loaded again.
+			b.documents = map[string]any{}
+			for _, e := range r.in.Events {
+				if int(e.Partition) == n {
+					ids[e.AggregateID] = true
+				}
+			}
+		}
+		texts, checkpoints, err := r.f.cfg.Store.Load(ctx, r.f.bucket(n), slices.Collect(maps.Keys(ids)))
+		if err != nil {
+			return nil, fmt.Errorf("loading documents of %s: %w", r.f.bucket(n), err)
+		}
+		if !maps.Equal(checkpoints, b.checkpoints) {
+			if err := r.f.check(checkpoints); err != nil {
+				return nil, err
+			}
+			for s := range r.f.sources {
+				if int(s.Partition) != n {
+					continue
+				}
+				changed[s] = true
+				if checkpoints[s].Offset < b.checkpoints[s].Offset {
+					b.change = newChange()
+				}
+			}
+			b.documents, b.checkpoints = map[string]any{}, checkpoints
+			continue
+		}
+		for id := range ids {
+			if b.documents[id], err = r.f.model.decodeDocument(texts[id]); err != nil {
+				return nil, fmt.Errorf("%s: %w", id, err)
+			}
+		}
+	}
+	return changed, nil
+}
+
+func (r *run) apply(e Event) error {
+	s := readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}
+	if !r.f.sources[s] {
+		return nil
+	}
+	if r.f.model.KeyedAsEvents {
+		return r.applyDocument(s, e)
+	}
+	ops, err := r.f.model.project(e)
+	if err != nil {
+		return err
+	}
+	for _, op := range ops {
+		n := readstore.BucketOf(op.ID, r.f.cfg.Generation.Buckets)
+		if e.Offset >= r.f.buckets[n].checkpoints[s].Offset {
+			r.opsOf(n).add(op)
+		}
+	}
+	if e.Last {
+		for _, n := range r.f.bucketsOf(s) {
+			r.commands[bucketSource{n, s}] = e.CommandOffset
+		}
+	}
+	return nil
+}
+
+func (r *run) applyDocument(s readstore.Source, e Event) error {
+	n := int(e.Partition)
+	b := r.f.buckets[n]
+	if e.Offset < b.checkpoints[s].Offset {
+		return nil
+	}
+	doc := b.documents[e.AggregateID]
+	version := versionOf(doc)
+	switch {
+	case e.Version <= *version:
+		r.f.ignored++
+	case e.Version > *version+1:
+		return fmt.Errorf("the document is at version %d, the event makes version %d: one in between is missing", *version, e.Version)
+	default:
+		if err := r.f.model.fold(doc, e); err != nil {
+			return err
+		}
+		*version = e.Version
+		r.opsOf(n).touched[e.AggregateID] = true
+	}
+	if e.Last {
+		r.commands[bucketSource{n, s}] = e.CommandOffset
+	}
+	return nil
+}
+
+func (r *run) opsOf(n int) *opSet {
+	if r.ops[n] == nil {
+		r.ops[n] = &opSet{sums: map[opKey]int{}, touched: map[string]bool{}}
+	}
+	return r.ops[n]
+}
+
+// writes makes one write per bucket that has to move.
+func (r *run) writes() ([]readstore.Write, error) {
+	var writes []readstore.Write
+	for n, b := range r.f.buckets {
+		if b == nil {
+			continue
+		}
+		w := readstore.Write{Bucket: r.f.bucket(n)}
+		for s, next := range r.in.Upto {
+			if !r.f.sources[s] || r.f.model.KeyedAsEvents && int(s.Partition) != n {
+				continue
+			}
+			from := b.checkpoints[s]
+			if next <= from.Offset {
+				continue
+			}
+			to := readstore.Checkpoint{
+				Generation: r.f.cfg.Generation.ID, CodeVersion: r.f.model.CodeVersion, TopicID: r.f.cfg.Generation.TopicIDs[s.Aggregate],
+				Offset: next, Command: from.Command, Change: cmp.Or(b.change, from.Change),
+			}
+			if from == (readstore.Checkpoint{}) {
+				to.Command, to.Change = -1, cmp.Or(b.change, newChange())
+			}
+			if c, ok := r.commands[bucketSource{n, s}]; ok {
+				to.Command = max(to.Command, c)
+			}
+			w.Advances = append(w.Advances, readstore.Advance{Source: s, From: from, To: to})
+		}
+		if len(w.Advances) == 0 {
+			continue
+		}
+		slices.SortFunc(w.Advances, func(a, b readstore.Advance) int {
+			return cmp.Or(cmp.Compare(a.Source.Aggregate, b.Source.Aggregate), cmp.Compare(a.Source.Partition, b.Source.Partition))
+		})
+		if ops := r.ops[n]; ops != nil {
+			w.Ops = ops.list
+			for id := range ops.touched {
+				text, err := json.Marshal(b.documents[id])
+				if err != nil {
+					return nil, fmt.Errorf("encoding document %s of %s: %w", id, r.f.model.Name, err)
+				}
+				w.Ops = append(w.Ops, readstore.Op{Kind: readstore.SetDocument, ID: id, Value: string(text)})
+			}
+		}
+		writes = append(writes, w)
+	}
+	slices.SortFunc(writes, func(a, b readstore.Write) int { return cmp.Compare(a.Bucket.Number, b.Bucket.Number) })
+	return writes, nil
+}
+
+// opSet collects a bucket's operations, one per key and field.
+type opSet struct {
+	list    []readstore.Op
+	sums    map[opKey]int // index in list
+	touched map[string]bool
+}
+
+type opKey struct {
+	kind      readstore.OpKind
+	id, field string
+}
+
+func (o *opSet) add(op readstore.Op) {
+	key := opKey{op.Kind, op.ID, op.Field}
+	i, ok := o.sums[key]
+	if !ok {
+		o.sums[key] = len(o.list)
+		o.list = append(o.list, op)
+		return
+	}
+	o.list[i].Delta += op.Delta
+	o.list[i].Value = op.Value
+}

@@ -1,0 +1,52 @@
+package kafka
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/plugin/kslog"
+)
+
+// ClientConfig says how to reach the brokers.
+type ClientConfig struct {
+	// Brokers are host:port addresses. Required.
+	Brokers []string
+	// ClientID names the process in broker logs. Defaults to "ledgerline".
+	ClientID string
+	// Log receives the client library's own messages from warnings up. Defaults to none.
+	Log *slog.Logger
+}
+
+func (c ClientConfig) check() error {
+	if len(c.Brokers) == 0 {
+		return errors.New("no brokers: set --brokers")
+	}
+	return nil
+}
+
+// clientOptions returns what every client here has in common.
+func clientOptions(c ClientConfig) []kgo.Opt {
+	if c.ClientID == "" {
+		c.ClientID = "ledgerline"
+	}
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ClientID(c.ClientID),
+		// franz-go turns NOT_LEADER and CONCURRENT_TRANSACTIONS into a wait for metadata, by default
+		// of up to 5 s.
+		kgo.MetadataMinAge(20 * time.Millisecond),
+		// Record batches of ours are small; a broker that is down must not hold a caller for long.
+		kgo.RecordDeliveryTimeout(15 * time.Second),
+	}
+	if c.Log != nil {
+		opts = append(opts, kgo.WithLogger(levelled{kslog.New(c.Log)}))
+	}
+	return opts
+}
+
+// levelled keeps the library's chatter below warnings out of the log.
+type levelled struct{ kgo.Logger }
+
+func (levelled) Level() kgo.LogLevel { return kgo.LogLevelWarn }

@@ -1,0 +1,315 @@
+package kafka
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/schemas"
+)
+
+// Headers of records, CloudEvents 1.0 in binary mode. They are a public contract.
+const (
+	headerSpecVersion     = "ce_specversion"
+	headerID              = "ce_id"
+	headerType            = "ce_type"
+	headerSource          = "ce_source"
+	headerSubject         = "ce_subject"
+	headerTime            = "ce_time"
+	headerContentType     = "content-type"
+	headerSequence        = "ce_sequence"
+	headerCommandID       = "ce_commandid"
+	headerCommandOffset   = "ce_commandoffset"
+	headerLast            = "ce_last"
+	headerCorrelationID   = "ce_correlationid"
+	headerTraceParent     = "traceparent"
+	headerExpectedVersion = "ce_expectedversion"
+
+	// Of a command moved to the partition that its key hashes to: where it lay before.
+	headerMovedFrom = "ledgerline-moved-from"
+	// Of a dead letter: why it is one and where it lay.
+	headerCause    = "ledgerline-cause"
+	headerDetail   = "ledgerline-detail"
+	headerPosition = "ledgerline-position"
+
+	contentAvro = "application/avro"
+	contentJSON = "application/json"
+)
+
+// MaxCommandBytes is the largest command value that is decided; topics take twice as much.
+const MaxCommandBytes = 1 << 20
+
+func header(r *kgo.Record, key string) string {
+	for i := range r.Headers {
+		if r.Headers[i].Key == key {
+			return string(r.Headers[i].Value)
+		}
+	}
+	return ""
+}
+
+type headers []kgo.RecordHeader
+
+func (h *headers) add(key, value string) {
+	if value != "" {
+		*h = append(*h, kgo.RecordHeader{Key: key, Value: []byte(value)})
+	}
+}
+
+// wire turns records into commands and events and back: the one decode path.
+type wire struct {
+	topics Topics
+	codec  *schemas.Codec
+	source string
+}
+
+// errUnready wraps what goes away by waiting: the registry does not answer.
+var errUnready = errors.New("schema registry does not answer")
+
+// decode returns the value of a record, or a *processing.Fault that will not go away, or an error
+// wrapping errUnready.
+func (w *wire) decode(ctx context.Context, r *kgo.Record) (schemas.Decoded, *processing.Fault, error) {
+	if strings.HasPrefix(header(r, headerContentType), contentJSON) {
+		fullName := header(r, headerType)
+		value, err := w.codec.FromJSON(fullName, r.Value)
+		if err != nil {
+			return schemas.Decoded{}, faultOf(err), nil
+		}
+		return schemas.Decoded{FullName: fullName, Name: fullName[strings.LastIndexByte(fullName, '.')+1:], Value: value}, nil, nil
+	}
+	d, err := w.codec.Decode(ctx, r.Value)
+	if err == nil {
+		return d, nil, nil
+	}
+	if errors.Is(err, schemas.ErrUnknownType) || errors.Is(err, schemas.ErrUndecodable) {
+		return d, faultOf(err), nil
+	}
+	return d, nil, fmt.Errorf("%w: %w", errUnready, err)
+}
+
+func faultOf(err error) *processing.Fault {
+	f := &processing.Fault{Code: processing.CodeUndecodable, Detail: err.Error(), DeadLetter: true}
+	if errors.Is(err, schemas.ErrUnknownType) {
+		f.Code = processing.CodeUnknownCommandType
+	}
+	return f
+}
+
+// command decodes a record of a commands topic. An error wraps errUnready.
+func (w *wire) command(ctx context.Context, a *processing.Aggregate, r *kgo.Record) (processing.Input, error) {
+	c := processing.Command{
+		Aggregate: a.Name, AggregateID: string(r.Key), Partition: r.Partition, Offset: r.Offset,
+		CorrelationID: header(r, headerCorrelationID), TraceParent: header(r, headerTraceParent),
+	}
+	fault := func(f *processing.Fault) (processing.Input, error) {
+		return processing.Input{Command: c, Fault: f}, nil
+	}
+	key := header(r, headerID)
+	if key == "" {
+		key = fmt.Sprintf("%s/%d@%d", r.Topic, r.Partition, r.Offset)
+	}
+	var err error
+	if c.ID, err = processing.CommandID(key); err != nil {
+		return fault(&processing.Fault{Code: processing.CodeInvalidCommand, Detail: headerID + ": " + err.Error(), DeadLetter: true})
+	}
+	if err := processing.ValidateID("key", c.AggregateID); err != nil {
+		return fault(&processing.Fault{Code: processing.CodeInvalidAggregateID, Detail: err.Error(), DeadLetter: true})
+	}
+	if len(r.Value) > MaxCommandBytes {
+		return fault(&processing.Fault{Code: processing.CodeTooLarge, Detail: fmt.Sprintf("%d bytes, at most %d are decided", len(r.Value), MaxCommandBytes), DeadLetter: true})
+	}
+	if v := header(r, headerExpectedVersion); v != "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < 0 {
+			return fault(&processing.Fault{Code: processing.CodeInvalidCommand, Detail: fmt.Sprintf("%s: want a number from 0, got %q", headerExpectedVersion, v)})
+		}
+		c.Expected = &n
+	}
+	d, f, err := w.decode(ctx, r)
+	if f != nil || err != nil {
+		return processing.Input{Command: c, Fault: f}, err
+	}
+	t, ok := a.Command(d.Name)
+	if !ok {
+		return fault(&processing.Fault{Code: processing.CodeUnknownCommandType, Detail: fmt.Sprintf("%s is no command of %s", d.FullName, a.Name), DeadLetter: true})
+	}
+	c.Type, c.Data = t.Name, d.Value
+	if v, ok := d.Value.(processing.Validator); ok {
+		if err := v.Validate(); err != nil {
+			return fault(&processing.Fault{Code: processing.CodeInvalidCommand, Detail: err.Error()})
+		}
+	}
+	if c.BodyHash, err = w.bodyHash(d.FullName, d.Value, c.Expected); err != nil {
+		return fault(&processing.Fault{Code: processing.CodeInvalidCommand, Detail: err.Error()})
+	}
+	return processing.Input{Command: c}, nil
+}
+
+// bodyHash is over the decoded fields, written with the newest schema, and the expected version: so
+// the same command has it however it was encoded.
+func (w *wire) bodyHash(fullName string, value any, expected *int64) (h [16]byte, err error) {
+	payload, err := w.codec.Payload(value)
+	if err != nil {
+		return h, err
+	}
+	b := append([]byte(fullName), 0)
+	if expected != nil {
+		b = binary.BigEndian.AppendUint64(append(b, 1), uint64(*expected))
+	}
+	sum := sha256.Sum256(append(append(b, 0), payload...))
+	copy(h[:], sum[:])
+	return h, nil
+}
+
+// request encodes a command on its way in.
+func (w *wire) request(ctx context.Context, q processing.Request, now time.Time) (*kgo.Record, error) {
+	topic := w.topics.Commands(q.Aggregate.Name)
+	value, err := w.codec.Encode(ctx, topic, q.Data)
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", q.Type.Name, err)
+	}
+	var h headers
+	h.add(headerSpecVersion, "1.0")
+	h.add(headerID, q.ID)
+	h.add(headerType, w.codec.FullName(q.Data))
+	h.add(headerSource, w.source)
+	h.add(headerSubject, q.AggregateID)
+	h.add(headerTime, now.UTC().Format(time.RFC3339Nano))
+	h.add(headerContentType, contentAvro)
+	if q.Expected != nil {
+		h.add(headerExpectedVersion, strconv.FormatInt(*q.Expected, 10))
+	}
+	h.add(headerCorrelationID, q.CorrelationID)
+	h.add(headerTraceParent, q.TraceParent)
+	return &kgo.Record{Topic: topic, Key: []byte(q.AggregateID), Value: value, Headers: h}, nil
+}
+
+// eventRecord encodes an event for its partition.
+func (w *wire) eventRecord(ctx context.Context, e processing.Event) (*kgo.Record, error) {
+	topic := w.topics.Events(e.Aggregate)
+	value, err := w.codec.Encode(ctx, topic, e.Data)
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", e.Type, err)
+	}
+	var h headers
+	h.add(headerSpecVersion, "1.0")
+	h.add(headerID, e.ID)
+	h.add(headerType, w.codec.FullName(e.Data))
+	h.add(headerSource, w.source)
+	h.add(headerSubject, e.AggregateID)
+	h.add(headerTime, e.Time.UTC().Format(time.RFC3339Nano))
+	h.add(headerContentType, contentAvro)
+	h.add(headerSequence, strconv.FormatInt(e.Version, 10))
+	h.add(headerCommandID, e.CommandID)
+	h.add(headerCommandOffset, strconv.FormatInt(e.CommandOffset, 10))
+	if e.Last {
+		h.add(headerLast, "true")
+	}
+	h.add(headerCorrelationID, e.CorrelationID)
+	h.add(headerTraceParent, e.TraceParent)
+	return &kgo.Record{Topic: topic, Partition: e.Partition, Key: []byte(e.AggregateID), Value: value, Headers: h, Timestamp: e.Time}, nil
+}
+
+// eventError says that an event will never decode with this binary.
+type eventError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	Cause     string
+}
+
+func (e *eventError) Error() string {
+	return fmt.Sprintf("event at %s/%d@%d cannot be decoded: %s", e.Topic, e.Partition, e.Offset, e.Cause)
+}
+
+// event decodes a record of an events topic. An error is an *eventError or wraps errUnready.
+func (w *wire) event(ctx context.Context, aggregate string, r *kgo.Record) (processing.Event, error) {
+	bad := func(cause string) (processing.Event, error) {
+		return processing.Event{}, &eventError{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Cause: cause}
+	}
+	d, f, err := w.decode(ctx, r)
+	if err != nil {
+		return processing.Event{}, err
+	}
+	if f != nil {
+		return bad(f.Detail)
+	}
+	e := processing.Event{
+		ID: header(r, headerID), Aggregate: aggregate, AggregateID: string(r.Key), Type: d.Name, Data: d.Value,
+		CommandID: header(r, headerCommandID), Last: header(r, headerLast) == "true",
+		CorrelationID: header(r, headerCorrelationID), TraceParent: header(r, headerTraceParent),
+		Partition: r.Partition, Offset: r.Offset,
+	}
+	if e.Version, err = strconv.ParseInt(header(r, headerSequence), 10, 64); err != nil {
+		return bad(headerSequence + ": " + err.Error())
+	}
+	if e.CommandOffset, err = strconv.ParseInt(header(r, headerCommandOffset), 10, 64); err != nil {
+		return bad(headerCommandOffset + ": " + err.Error())
+	}
+	if e.Time, err = time.Parse(time.RFC3339Nano, header(r, headerTime)); err != nil {
+		return bad(headerTime + ": " + err.Error())
+	}
+	return e, nil
+}
+
+// outcomeRecord encodes an outcome; input is the offset of the command record that it answers.
+func (w *wire) outcomeRecord(ctx context.Context, partition int32, o *processing.Outcome, input int64) (*kgo.Record, error) {
+	topic := w.topics.Outcomes(o.Aggregate)
+	value, err := w.codec.Encode(ctx, topic, *o)
+	if err != nil {
+		return nil, fmt.Errorf("encoding outcome of %s: %w", o.CommandID, err)
+	}
+	var h headers
+	h.add(headerSpecVersion, "1.0")
+	h.add(headerID, fmt.Sprintf("%s/%d@%d", o.Aggregate, partition, input))
+	h.add(headerType, w.codec.FullName(*o))
+	h.add(headerSource, w.source)
+	h.add(headerSubject, o.AggregateID)
+	h.add(headerContentType, contentAvro)
+	h.add(headerCommandID, o.CommandID)
+	h.add(headerCommandOffset, strconv.FormatInt(input, 10))
+	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(o.AggregateID), Value: value, Headers: h, Timestamp: o.Time}, nil
+}
+
+// outcome decodes a record of an outcomes topic, and returns the offset of the command record that it
+// answers.
+func (w *wire) outcome(ctx context.Context, r *kgo.Record) (processing.Outcome, int64, error) {
+	d, f, err := w.decode(ctx, r)
+	if err != nil {
+		return processing.Outcome{}, 0, err
+	}
+	o, ok := d.Value.(processing.Outcome)
+	if f != nil || !ok {
+		return o, 0, fmt.Errorf("outcome at %s/%d@%d cannot be decoded", r.Topic, r.Partition, r.Offset)
+	}
+	o.Partition, o.Offset = r.Partition, r.Offset
+	input, err := strconv.ParseInt(header(r, headerCommandOffset), 10, 64)
+	if err != nil {
+		return o, 0, fmt.Errorf("outcome at %s/%d@%d: %s: %w", r.Topic, r.Partition, r.Offset, headerCommandOffset, err)
+	}
+	return o, input, nil
+}
+
+// moved returns the copy of a misplaced command for the partition that its key hashes to.
+func moved(r *kgo.Record, to int32) *kgo.Record {
+	h := append(headers{}, r.Headers...)
+	h.add(headerMovedFrom, fmt.Sprintf("%d@%d", r.Partition, r.Offset))
+	return &kgo.Record{Topic: r.Topic, Partition: to, Key: r.Key, Value: r.Value, Headers: h, Timestamp: r.Timestamp}
+}
+
+// deadLetter returns the record that keeps a command which cannot be decided, as it was.
+func (w *wire) deadLetter(aggregate string, r *kgo.Record, f *processing.Fault) *kgo.Record {
+	h := append(headers{}, r.Headers...)
+	h.add(headerCause, f.Code)
+	h.add(headerDetail, f.Detail)
+	h.add(headerPosition, processing.Position{Aggregate: aggregate, Partition: r.Partition, Offset: r.Offset}.String())
+	return &kgo.Record{Topic: w.topics.DeadLetters(aggregate), Key: r.Key, Value: r.Value, Headers: h, Timestamp: r.Timestamp}
+}

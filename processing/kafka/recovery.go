@@ -1,0 +1,125 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/ledgerline/ledgerline/processing"
+)
+
+// recover reads back what partitions of the commands topics have led to so far. The order is what
+// makes it right: first the stable committed offset (so the predecessor's transaction has ended or
+// will be seen), then the high watermark of events and outcomes (the last stable offset would hide
+// what an ending transaction is about to make visible), then a read_committed read up to that mark.
+func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]*ownedPartition, error) {
+	committed, err := s.committed(ctx, tps)
+	if err != nil {
+		return nil, err
+	}
+	var topics []string
+	for topic, a := range s.aggregates {
+		topics = append(topics, topic, s.cfg.Topics.Events(a.Name), s.cfg.Topics.Outcomes(a.Name))
+	}
+	high, err := readMarks(ctx, s.adm, topics...)
+	if err != nil {
+		return nil, err
+	}
+	recovered := map[topicPartition]*ownedPartition{}
+	spans := map[topicPartition]span{}
+	owner := map[topicPartition]*ownedPartition{} // by events and by outcomes partition
+	for tp, epoch := range tps {
+		a := s.aggregates[tp.topic]
+		at, metadata := committed[tp].At, processing.Metadata{LastEvent: -1, LastOutcome: -1, LowestOutcome: -1}
+		if at >= 0 {
+			if metadata, err = processing.ParseMetadata(committed[tp].Metadata); err != nil {
+				return nil, fmt.Errorf("group %s has an offset of %s that no worker committed (somebody reset it?): %w", s.cfg.Group, tp, err)
+			}
+		}
+		if end := high[tp].high; at > end {
+			return nil, fmt.Errorf("commands of %s end at %d, before the committed offset %d: the topic was recreated or truncated", tp, end, at)
+		}
+		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), epoch: epoch}
+		recovered[tp] = o
+		events := topicPartition{s.cfg.Topics.Events(a.Name), tp.partition}
+		outcomes := topicPartition{s.cfg.Topics.Outcomes(a.Name), tp.partition}
+		if high[events].start > 0 {
+			return nil, fmt.Errorf("log of events %s begins at %d, not at 0: without its beginning no state is right", events, high[events].start)
+		}
+		o.outcomeStart = high[outcomes].start
+		spans[events] = span{0, high[events].high}
+		spans[outcomes] = span{max(metadata.LowestOutcome, o.outcomeStart), high[outcomes].high}
+		owner[events], owner[outcomes] = o, o
+	}
+	if err := s.reader.read(ctx, spans, func(r *kgo.Record) error { return s.replay(ctx, owner, r) }); err != nil {
+		return nil, fmt.Errorf("recovering %d partitions: %w", len(tps), err)
+	}
+	for tp, o := range recovered {
+		least := int64(-1)
+		if own, ok := s.w.committed[tp]; ok {
+			least = own
+		}
+		if m := committed[tp]; m.At >= 0 {
+			metadata, _ := processing.ParseMetadata(m.Metadata) // parsed above
+			least = max(least, metadata.LastEvent)
+		}
+		if o.LastEvent() < least {
+			return nil, fmt.Errorf("recovered %s up to event %d, but event %d was committed: the log of events is not whole", tp, o.LastEvent(), least)
+		}
+	}
+	return recovered, nil
+}
+
+// replay folds one record of events or outcomes into the partition that owns it.
+func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPartition, r *kgo.Record) error {
+	o := owner[topicPartition{r.Topic, r.Partition}]
+	aggregate, kind := s.cfg.Topics.Parse(r.Topic)
+	if kind == outcomesKind {
+		outcome, input, err := s.w.wire.outcome(ctx, r)
+		if err != nil {
+			return err
+		}
+		o.RecoverOutcome(outcome, input)
+		return nil
+	}
+	event, err := s.w.wire.event(ctx, aggregate, r)
+	var bad *eventError
+	if errors.As(err, &bad) {
+		s.log.ErrorContext(ctx, "event cannot be decoded, commands of its aggregate will fail", "aggregate", string(r.Key), "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
+		o.RecoverUnreadable(string(r.Key), r.Offset, err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	o.RecoverEvent(event)
+	return nil
+}
+
+// committed fetches the committed offsets with their metadata, -1 where there is none. It blocks while
+// a transaction that commits them is open.
+func (s *session) committed(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]kadm.Offset, error) {
+	var topics []string
+	for topic := range s.aggregates {
+		topics = append(topics, topic)
+	}
+	fetched, err := s.adm.FetchOffsetsForTopics(kadm.RequireStable(ctx), s.cfg.Group, topics...)
+	if err == nil {
+		err = fetched.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetching committed offsets of group %s: %w", s.cfg.Group, err)
+	}
+	found := map[topicPartition]kadm.Offset{}
+	for tp := range tps {
+		o, ok := fetched.Lookup(tp.topic, tp.partition)
+		if !ok {
+			o.At = -1
+		}
+		found[tp] = o.Offset
+	}
+	return found, nil
+}

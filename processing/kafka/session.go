@@ -1,0 +1,170 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/ledgerline/ledgerline/processing"
+)
+
+// session is one membership of a worker in its group. It is dropped on any error.
+type session struct {
+	w          *Worker
+	cfg        *WorkerConfig
+	log        *slog.Logger
+	tx         *kgo.GroupTransactSession
+	adm        *kadm.Client
+	reader     *reader
+	aggregates map[string]*processing.Aggregate // by commands topic
+
+	// mu guards assigned and epoch, which the client's callbacks change.
+	mu       sync.Mutex
+	assigned map[topicPartition]uint64
+	epoch    uint64
+
+	// owned holds the recovered partitions. Only step touches it.
+	owned map[topicPartition]*ownedPartition
+}
+
+// ownedPartition is a partition of a commands topic that has been recovered.
+type ownedPartition struct {
+	*processing.Partition
+	// epoch is the assignment's: a partition that went and came back in between is another one.
+	epoch uint64
+	// outcomeStart is where the log of outcomes began at recovery.
+	outcomeStart int64
+}
+
+// onAssigned is called by the client before it fetches anything of the new partitions: they stay
+// paused until step has recovered them.
+func (s *session) onAssigned(_ context.Context, cl *kgo.Client, added map[string][]int32) {
+	cl.PauseFetchPartitions(added)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for topic, ps := range added {
+		for _, p := range ps {
+			s.epoch++
+			s.assigned[topicPartition{topic, p}] = s.epoch
+		}
+	}
+}
+
+// onGone is called by the client when partitions are revoked or lost.
+func (s *session) onGone(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for topic, ps := range gone {
+		for _, p := range ps {
+			delete(s.assigned, topicPartition{topic, p})
+		}
+	}
+}
+
+// epochOf returns the epoch of a partition's assignment, 0 if it is not assigned.
+func (s *session) epochOf(tp topicPartition) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.assigned[tp]
+}
+
+// step recovers what was assigned, polls once and runs one transaction.
+func (s *session) step(ctx context.Context) error {
+	if err := s.reconcile(ctx); err != nil {
+		return err
+	}
+	// The poll is bounded so that a new assignment, which is paused, is recovered soon.
+	pctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	fetches := s.tx.PollRecords(pctx, s.cfg.MaxBatch)
+	cancel()
+	for _, e := range fetches.Errors() {
+		switch {
+		case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled):
+		case isFenced(e.Err), isLost(e.Err):
+			return fmt.Errorf("polling commands %s/%d: %w", e.Topic, e.Partition, e.Err)
+		default:
+			s.log.WarnContext(ctx, "polling commands met an error, the client goes on", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
+		}
+	}
+	if fetches.NumRecords() == 0 || ctx.Err() != nil {
+		return nil
+	}
+	return s.transact(ctx, fetches)
+}
+
+// isLost reports whether a fetch error means that the log is not where the committed offset says.
+func isLost(err error) bool {
+	var loss *kgo.ErrDataLoss
+	return errors.As(err, &loss) || errors.Is(err, kerr.OffsetOutOfRange)
+}
+
+// reconcile drops what is owned no longer and recovers what is owned newly.
+func (s *session) reconcile(ctx context.Context) error {
+	s.mu.Lock()
+	for tp, o := range s.owned {
+		if s.assigned[tp] != o.epoch {
+			delete(s.owned, tp)
+		}
+	}
+	fresh := map[topicPartition]uint64{}
+	for tp, epoch := range s.assigned {
+		if s.owned[tp] == nil {
+			fresh[tp] = epoch
+		}
+	}
+	s.mu.Unlock()
+	if len(fresh) == 0 {
+		return nil
+	}
+	began := s.cfg.Now()
+	recovered, err := s.recover(ctx, fresh)
+	if err != nil {
+		return err
+	}
+	resume := map[string][]int32{}
+	for tp, o := range recovered {
+		if s.epochOf(tp) == o.epoch {
+			s.owned[tp] = o
+			resume[tp.topic] = append(resume[tp.topic], tp.partition)
+		}
+	}
+	s.tx.Client().ResumeFetchPartitions(resume)
+	s.log.InfoContext(ctx, "partitions recovered", "partitions", len(recovered), "took", s.cfg.Now().Sub(began))
+	select {
+	case <-s.w.ready:
+	default:
+		close(s.w.ready)
+	}
+	return nil
+}
+
+// drop forgets what is known of partitions, pauses them and has the next step recover them.
+func (s *session) drop(tps []topicPartition) {
+	pause := map[string][]int32{}
+	for _, tp := range tps {
+		delete(s.owned, tp)
+		pause[tp.topic] = append(pause[tp.topic], tp.partition)
+	}
+	s.tx.Client().PauseFetchPartitions(pause)
+}
+
+// close ends the session. It is bounded: closing a client whose broker is gone can hang.
+func (s *session) close() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.tx.CloseAllowingRebalance()
+	}()
+	select {
+	case <-done:
+	case <-time.After(closeTimeout):
+		s.log.Warn("closing a session took too long, it is left behind")
+	}
+}

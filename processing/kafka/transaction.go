@@ -1,0 +1,251 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/ledgerline/ledgerline/processing"
+)
+
+// transaction is what one poll leads to.
+type transaction struct {
+	tps     []topicPartition
+	batches map[topicPartition]*processing.Batch
+	// next is the offset to commit per partition, epochs the assignment that the batch was decided under.
+	next   map[topicPartition]int64
+	epochs map[topicPartition]uint64
+	// produced holds the records in order, each with what to do with its offset once it is known.
+	produced []producedRecord
+}
+
+type producedRecord struct {
+	record *kgo.Record
+	offset *int64 // nil if nobody needs it
+}
+
+// transact decides the polled commands and appends what they lead to, with their offsets, in one
+// transaction. What the owned partitions know changes only if it is certain to have committed.
+func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
+	t, err := s.decide(ctx, fetches)
+	if err != nil {
+		return err
+	}
+	committed, err := s.commit(ctx, t)
+	if err != nil {
+		return err
+	}
+	if !committed {
+		// No proof of an abort: forget and read again what became of it.
+		s.log.InfoContext(ctx, "transaction did not commit, its partitions are recovered", "partitions", len(t.tps))
+		s.drop(t.tps)
+		return nil
+	}
+	for _, tp := range t.tps {
+		b := t.batches[tp]
+		o := s.owned[tp]
+		o.Commit(b)
+		s.w.committed[tp] = max(s.w.committed[tp], o.LastEvent())
+		for _, d := range b.Decisions {
+			if d.Outcome != nil {
+				out := *d.Outcome
+				out.Partition, out.Offset = tp.partition, d.OutcomeOffset
+				s.cfg.Committed(out)
+			}
+		}
+	}
+	return nil
+}
+
+// decide turns polled records into a transaction that is not begun yet.
+func (s *session) decide(ctx context.Context, fetches kgo.Fetches) (*transaction, error) {
+	t := &transaction{batches: map[topicPartition]*processing.Batch{}, next: map[topicPartition]int64{}, epochs: map[topicPartition]uint64{}}
+	var failed error
+	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
+		if len(f.Records) == 0 || failed != nil {
+			return
+		}
+		tp := topicPartition{f.Topic, f.Partition}
+		o := s.owned[tp]
+		if o == nil {
+			// It is paused until it is recovered; its position has moved, so the session is of no use.
+			failed = fmt.Errorf("a command of %s was polled before the partition was recovered", tp)
+			return
+		}
+		t.tps = append(t.tps, tp)
+		t.epochs[tp] = o.epoch
+		t.next[tp] = f.Records[len(f.Records)-1].Offset + 1
+		failed = s.decidePartition(ctx, t, o, tp, f.Records)
+	})
+	return t, failed
+}
+
+func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedPartition, tp topicPartition, records []*kgo.Record) error {
+	a := s.aggregates[tp.topic]
+	inputs := make([]processing.Input, 0, len(records))
+	byOffset := make(map[int64]*kgo.Record, len(records))
+	for _, r := range records {
+		if home, err := s.home(ctx, r); err != nil {
+			return err
+		} else if home != r.Partition {
+			if header(r, headerMovedFrom) == "" {
+				t.produced = append(t.produced, producedRecord{record: moved(r, home)})
+			} else {
+				t.produced = append(t.produced, producedRecord{record: s.w.wire.deadLetter(a.Name, r, &processing.Fault{Code: processing.CodeMisplaced, Detail: fmt.Sprintf("moved before, and still its key belongs to partition %d", home)})})
+			}
+			continue
+		}
+		in, err := s.input(ctx, a, r)
+		if err != nil {
+			return err
+		}
+		inputs = append(inputs, in)
+		byOffset[r.Offset] = r
+	}
+	b := o.Decide(s.cfg.Now(), inputs)
+	b.Next = max(b.Next, t.next[tp])
+	t.batches[tp] = b
+	if err := s.answerRepeats(ctx, o, a, tp.partition, b); err != nil {
+		return err
+	}
+	for _, d := range b.Decisions {
+		for i := range d.Events {
+			r, err := s.w.wire.eventRecord(ctx, d.Events[i])
+			if err != nil {
+				return err
+			}
+			t.produced = append(t.produced, producedRecord{record: r, offset: &d.Events[i].Offset})
+		}
+		if d.Outcome != nil {
+			r, err := s.w.wire.outcomeRecord(ctx, tp.partition, d.Outcome, d.Input.Command.Offset)
+			if err != nil {
+				return err
+			}
+			t.produced = append(t.produced, producedRecord{record: r, offset: &d.OutcomeOffset})
+		}
+		if f := d.Input.Fault; f != nil && f.DeadLetter {
+			t.produced = append(t.produced, producedRecord{record: s.w.wire.deadLetter(a.Name, byOffset[d.Input.Command.Offset], f)})
+		}
+	}
+	return nil
+}
+
+// home is the partition that a command's key hashes to.
+func (s *session) home(ctx context.Context, r *kgo.Record) (int32, error) {
+	n, err := s.w.partitions(ctx, s.adm, r.Topic)
+	if err != nil {
+		return 0, err
+	}
+	return PartitionOf(r.Key, n), nil
+}
+
+// input decodes a command, waiting a while for a registry that does not answer.
+func (s *session) input(ctx context.Context, a *processing.Aggregate, r *kgo.Record) (processing.Input, error) {
+	for wait := 50 * time.Millisecond; ; wait *= 2 {
+		in, err := s.w.wire.command(ctx, a, r)
+		if err == nil || wait > maxBackoff || !errors.Is(err, errUnready) {
+			return in, err
+		}
+		s.log.WarnContext(ctx, "command waits for the schema registry", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
+		select {
+		case <-ctx.Done():
+			return in, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// answerRepeats reads the stored outcomes of repeated commands from the log.
+func (s *session) answerRepeats(ctx context.Context, o *ownedPartition, a *processing.Aggregate, partition int32, b *processing.Batch) error {
+	var offsets []int64
+	for _, d := range b.Decisions {
+		if d.Repeats >= 0 {
+			offsets = append(offsets, d.Repeats)
+		}
+	}
+	if len(offsets) == 0 {
+		return nil
+	}
+	stored, err := s.reader.at(ctx, topicPartition{s.cfg.Topics.Outcomes(a.Name), partition}, o.outcomeStart, offsets)
+	if err != nil {
+		return fmt.Errorf("reading stored outcomes: %w", err)
+	}
+	for _, d := range b.Decisions {
+		if d.Repeats < 0 {
+			continue
+		}
+		r, ok := stored[d.Repeats]
+		if !ok {
+			return fmt.Errorf("stored outcome at %s/%d@%d is gone from the log: raise the retention of the outcomes topic above %s", s.cfg.Topics.Outcomes(a.Name), partition, d.Repeats, processing.KeepCommandIDs)
+		}
+		outcome, _, err := s.w.wire.outcome(ctx, r)
+		if err != nil {
+			return err
+		}
+		d.Repeat(outcome)
+	}
+	return nil
+}
+
+// commit runs the transaction. (false, nil) is no proof of an abort. After an error the session is of
+// no use.
+func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
+	// The end of ctx must not tear a transaction: what is begun is ended, within its deadline.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	if err := s.tx.Begin(); err != nil {
+		return false, fmt.Errorf("beginning transaction: %w", err)
+	}
+	// Promises run one after the other, and Flush returns after the last: no lock is needed.
+	var failed error
+	for _, p := range t.produced {
+		s.tx.Produce(ctx, p.record, func(r *kgo.Record, err error) {
+			if err != nil {
+				failed = errors.Join(failed, fmt.Errorf("producing to %s/%d: %w", r.Topic, r.Partition, err))
+			} else if p.offset != nil {
+				*p.offset = r.Offset
+			}
+		})
+	}
+	flushErr := s.tx.Client().Flush(ctx)
+	if err := errors.Join(flushErr, failed); err != nil {
+		_, endErr := s.tx.End(ctx, kgo.TryAbort)
+		return false, errors.Join(err, endErr)
+	}
+	committed, err := s.tx.End(kgo.PreTxnCommitFnContext(ctx, func(q *kmsg.TxnOffsetCommitRequest) error { return s.guard(t, q) }), kgo.TryCommit)
+	if err != nil {
+		return false, fmt.Errorf("ending transaction: %w", err)
+	}
+	return committed, nil
+}
+
+// guard completes an offset commit with the partitions' metadata, and refuses one that would not fence:
+// from a member that is none, or of a partition that is not owned as it was when the batch was decided.
+func (s *session) guard(t *transaction, q *kmsg.TxnOffsetCommitRequest) error {
+	if q.MemberID == "" || q.Generation < 0 {
+		return fmt.Errorf("commit guard: not a member of group %s", s.cfg.Group)
+	}
+	left := slices.Clone(t.tps)
+	for i := range q.Topics {
+		for j := range q.Topics[i].Partitions {
+			p := &q.Topics[i].Partitions[j]
+			tp := topicPartition{q.Topics[i].Topic, p.Partition}
+			b, ok := t.batches[tp]
+			if !ok || s.epochOf(tp) != t.epochs[tp] || p.Offset != t.next[tp] {
+				return fmt.Errorf("commit guard: offset %d of %s is not this transaction's", p.Offset, tp)
+			}
+			metadata := s.owned[tp].Metadata(b).String()
+			p.Metadata = &metadata
+			left = slices.DeleteFunc(left, func(l topicPartition) bool { return l == tp })
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("commit guard: no offset of %v in the commit: its events would not be fenced", left)
+	}
+	return nil
+}

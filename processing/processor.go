@@ -1,0 +1,178 @@
+package processing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/ledgerline/ledgerline/readstore"
+)
+
+// ProcessorConfig configures a [Processor].
+type ProcessorConfig struct {
+	Models []*ReadModel
+	Store  readstore.Store
+	Log    *slog.Logger
+}
+
+// Processor follows every ready generation of the code versions that it carries, of all its read
+// models, over the sources that it owns. It implements what processing/kafka's Consumer asks for; one
+// goroutine calls it.
+type Processor struct {
+	cfg       ProcessorConfig
+	sources   map[readstore.Source]bool
+	followers map[string]*Follower // by model and generation
+}
+
+// NewProcessor checks the configuration.
+func NewProcessor(cfg ProcessorConfig) (*Processor, error) {
+	if len(cfg.Models) == 0 || cfg.Store == nil {
+		return nil, errors.New("processor: read models and a store are required")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Processor{cfg: cfg, sources: map[readstore.Source]bool{}, followers: map[string]*Follower{}}, nil
+}
+
+// Assign adds sources and returns where each must be read from, for those that a follower reads.
+func (p *Processor) Assign(ctx context.Context, sources []readstore.Source) (map[readstore.Source]int64, error) {
+	from := map[readstore.Source]int64{}
+	for key, f := range p.followers {
+		starts, err := f.Assign(ctx, sources)
+		if errors.Is(err, readstore.ErrBroken) {
+			p.giveUp(ctx, key, f, err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		lowest(from, starts)
+	}
+	for _, s := range sources {
+		p.sources[s] = true
+	}
+	return from, nil
+}
+
+// Revoke removes sources.
+func (p *Processor) Revoke(sources []readstore.Source) {
+	for _, s := range sources {
+		delete(p.sources, s)
+	}
+	for _, f := range p.followers {
+		f.Revoke(sources)
+	}
+}
+
+// Refresh looks which generations are to be followed. The sources in rewind are where new ones begin.
+func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, error) {
+	rewind := map[readstore.Source]int64{}
+	wanted := map[string]bool{}
+	for _, m := range p.cfg.Models {
+		catalog, err := p.cfg.Store.Catalog(ctx, m.Name)
+		if err != nil {
+			return nil, fmt.Errorf("reading generations of %s: %w", m.Name, err)
+		}
+		for id, g := range catalog.Generations {
+			key := m.Name + "." + id
+			if g.State != readstore.Ready || g.CodeVersion != m.CodeVersion {
+				continue
+			}
+			wanted[key] = true
+			if p.followers[key] != nil {
+				continue
+			}
+			f, err := NewFollower(FollowerConfig{Model: m, Generation: g, Store: p.cfg.Store, Log: p.cfg.Log})
+			if err != nil {
+				return nil, err
+			}
+			from, err := f.Assign(ctx, slices.Collect(maps.Keys(p.sources)))
+			if errors.Is(err, readstore.ErrBroken) {
+				p.giveUp(ctx, key, f, err)
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			p.followers[key] = f
+			lowest(rewind, from)
+			p.cfg.Log.InfoContext(ctx, "generation followed", "projection", m.Name, "generation", id)
+		}
+	}
+	for key := range p.followers {
+		if !wanted[key] {
+			delete(p.followers, key)
+		}
+	}
+	return rewind, nil
+}
+
+// Apply has every follower fold what was read.
+func (p *Processor) Apply(ctx context.Context, in Fetched) (map[readstore.Source]int64, error) {
+	rewind := map[readstore.Source]int64{}
+	for key, f := range p.followers {
+		again, err := f.Apply(ctx, in)
+		if errors.Is(err, readstore.ErrBroken) {
+			p.giveUp(ctx, key, f, err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		lowest(rewind, again)
+	}
+	return rewind, nil
+}
+
+// giveUp retires a broken generation, so that another one is built.
+func (p *Processor) giveUp(ctx context.Context, key string, f *Follower, cause error) {
+	delete(p.followers, key)
+	p.cfg.Log.ErrorContext(ctx, "generation is broken and retired", "projection", f.Model().Name, "generation", f.Generation().ID, "err", cause)
+	err := UpdateCatalog(ctx, p.cfg.Store, f.Model().Name, func(c *readstore.Catalog) error {
+		g, ok := c.Generations[f.Generation().ID]
+		if ok {
+			g.State = readstore.Retired
+			c.Generations[g.ID] = g
+		}
+		return nil
+	})
+	if err != nil {
+		p.cfg.Log.ErrorContext(ctx, "broken generation could not be retired", "projection", f.Model().Name, "generation", f.Generation().ID, "err", err)
+	}
+}
+
+func lowest(into, from map[readstore.Source]int64) {
+	for s, o := range from {
+		if have, ok := into[s]; !ok || o < have {
+			into[s] = o
+		}
+	}
+}
+
+// UpdateCatalog changes a read model's catalog, again from the start whenever somebody else was first.
+// An error of change is returned as it is.
+func UpdateCatalog(ctx context.Context, store readstore.Catalogs, model string, change func(*readstore.Catalog) error) error {
+	for {
+		c, err := store.Catalog(ctx, model)
+		if err != nil {
+			return fmt.Errorf("reading generations of %s: %w", model, err)
+		}
+		if c.Generations == nil {
+			c.Generations = map[string]readstore.Generation{}
+		}
+		if err := change(&c); err != nil {
+			return err
+		}
+		err = store.UpdateCatalog(ctx, model, c)
+		if !errors.Is(err, readstore.ErrCatalogChanged) {
+			if err != nil {
+				return fmt.Errorf("storing generations of %s: %w", model, err)
+			}
+			return nil
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package processing
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ledgerline/ledgerline/readstore"
+)
+
+// Difference is one thing that a generation holds otherwise than the log says.
+type Difference struct {
+	Bucket string `json:"bucket"`
+	// What is "document", "sum", "entry", "rank" or "strange".
+	What string `json:"what"`
+	Key  string `json:"key"`
+	// Log is what the log says and Store what the store holds; "" means missing.
+	Log   string `json:"log"`
+	Store string `json:"store"`
+}
+
+func (d Difference) String() string {
+	return fmt.Sprintf("%s %s in bucket %s: the log says %s, the store holds %s", d.What, d.Key, d.Bucket, cmp.Or(d.Log, "nothing"), cmp.Or(d.Store, "nothing"))
+}
+
+// Verification is what [Verify] found.
+type Verification struct {
+	Generation string `json:"generation"`
+	// Events is how many were folded, Keys how many stored values were compared.
+	Events int64 `json:"events"`
+	Keys   int64 `json:"keys"`
+	// Differences are the first, in order; Count is how many there are.
+	Differences []Difference `json:"differences"`
+	Count       int64        `json:"count"`
+}
+
+// OK reports whether log and store agree.
+func (v Verification) OK() bool { return v.Count == 0 }
+
+const shownDifferences = 10
+
+// Verify folds the log anew, apart from everything that wrote the generation, and compares every key.
+// Each bucket is taken as of one moment, with the checkpoints it had then, so it may run beside
+// processors that go on writing. It holds the generation in memory twice. It proves the writing, not
+// the projection. If all agrees, the catalog says so from then on.
+func Verify(ctx context.Context, cfg RebuildConfig, generation string) (Verification, error) {
+	if err := cfg.check(); err != nil {
+		return Verification{}, err
+	}
+	g, err := generationOf(ctx, cfg.Store, cfg.Model, generation)
+	if err != nil {
+		return Verification{}, err
+	}
+	if g.State != readstore.Ready {
+		return Verification{}, fmt.Errorf("verifying generation %s of %s: it is %s, not ready", g.ID, cfg.Model.Name, g.State)
+	}
+	if g.CodeVersion != cfg.Model.CodeVersion {
+		return Verification{}, fmt.Errorf("verifying generation %s of %s: it is of code version %d, this binary carries %d", g.ID, cfg.Model.Name, g.CodeVersion, cfg.Model.CodeVersion)
+	}
+	stored := make([]readstore.Content, g.Buckets)
+	for n := range stored {
+		if stored[n], err = cfg.Store.Inspect(ctx, readstore.Bucket{Model: cfg.Model.Name, Generation: g.ID, Number: n}); err != nil {
+			return Verification{}, fmt.Errorf("inspecting bucket %d of generation %s: %w", n, g.ID, err)
+		}
+	}
+	v := Verification{Generation: g.ID}
+	folded, err := foldLog(ctx, &cfg, g, stored, &v)
+	if err != nil {
+		return v, err
+	}
+	for n := range stored {
+		v.compare(readstore.Bucket{Model: cfg.Model.Name, Generation: g.ID, Number: n}.String(), folded[n], stored[n])
+	}
+	if !v.OK() {
+		return v, nil
+	}
+	return v, UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
+		if g, ok := c.Generations[g.ID]; ok {
+			g.VerifiedAt = cfg.Now().UTC()
+			c.Generations[g.ID] = g
+		}
+		return nil
+	})
+}
+
+// generationOf finds a generation by its id, or the active one for "active".
+func generationOf(ctx context.Context, store readstore.Catalogs, m *ReadModel, id string) (readstore.Generation, error) {
+	c, err := store.Catalog(ctx, m.Name)
+	if err != nil {
+		return readstore.Generation{}, fmt.Errorf("reading generations of %s: %w", m.Name, err)
+	}
+	if id == "active" {
+		if id = c.Active; id == "" {
+			return readstore.Generation{}, fmt.Errorf("%s has no active generation; run: rebuild run %s --promote", m.Name, m.Name)
+		}
+	}
+	g, ok := c.Generations[id]
+	if !ok {
+		return g, fmt.Errorf("%s has no generation %q; see: rebuild status %s", m.Name, id, m.Name)
+	}
+	return g, nil
+}
+
+// foldLog makes each bucket from the log as far as the stored bucket's checkpoints go. It is written
+// for being plainly right: no caches, no batches, none of the follower's code.
+func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, stored []readstore.Content, v *Verification) ([]readstore.Content, error) {
+	marks, err := sourcesOf(ctx, cfg.Events, cfg.Model)
+	if err != nil {
+		return nil, err
+	}
+	m := &memory{model: cfg.Model, buckets: make([]readstore.Content, len(stored)), documents: map[string]any{}}
+	for n := range m.buckets {
+		m.buckets[n] = readstore.Content{Documents: map[string]string{}, Sums: map[string]int64{}, Entries: map[string]string{}, Ranked: map[string]map[string]int64{}}
+	}
+	end := map[readstore.Source]int64{}
+	for _, content := range stored {
+		for s, c := range content.Checkpoints {
+			if want := g.TopicIDs[s.Aggregate]; c.TopicID != want {
+				return nil, fmt.Errorf("checkpoint of %s is of topic id %s, the generation of %s", s, c.TopicID, want)
+			}
+			end[s] = max(end[s], c.Offset)
+		}
+	}
+	from := map[readstore.Source]int64{}
+	for s, o := range end {
+		if o > marks[s].End {
+			return nil, fmt.Errorf("generation %s has applied %s up to %d, but the log ends at %d: events are lost", g.ID, s, o, marks[s].End)
+		}
+		if o > 0 {
+			from[s] = 0
+		}
+	}
+	if len(from) == 0 {
+		return m.finish()
+	}
+	w := newWatch(cfg, g.ID, marks, from)
+	err = cfg.Events.Read(ctx, from, func(in Fetched) (map[readstore.Source]int64, error) {
+		for _, e := range in.Events {
+			s := readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}
+			if e.Offset >= end[s] {
+				continue
+			}
+			v.Events++
+			if err := m.apply(s, e, stored); err != nil {
+				return nil, fmt.Errorf("folding event at %s@%d: %w", s, e.Offset, err)
+			}
+		}
+		w.saw(int64(len(in.Events)))
+		for s, next := range in.Upto {
+			if _, ok := from[s]; ok && next >= end[s] {
+				delete(from, s)
+			}
+		}
+		if len(from) == 0 {
+			return nil, errCaughtUp
+		}
+		return nil, nil
+	})
+	if !errors.Is(err, errCaughtUp) {
+		return nil, fmt.Errorf("reading the log to verify %s: %w", g.ID, err)
+	}
+	return m.finish()
+}
+
+// memory is the fold of a log.
+type memory struct {
+	model     *ReadModel
+	buckets   []readstore.Content
+	documents map[string]any // "bucket/id"
+}
+
+func (m *memory) apply(s readstore.Source, e Event, stored []readstore.Content) error {
+	if m.model.KeyedAsEvents {
+		n := int(e.Partition)
+		if e.Offset >= stored[n].Checkpoints[s].Offset {
+			return nil
+		}
+		key := strconv.Itoa(n) + "/" + e.AggregateID
+		if m.documents[key] == nil {
+			m.documents[key] = m.model.newDocument()
+		}
+		doc := m.documents[key]
+		if version := versionOf(doc); e.Version == *version+1 {
+			*version = e.Version
+			return m.model.fold(doc, e)
+		} else if e.Version > *version {
+			return fmt.Errorf("version %d follows version %d", e.Version, *version)
+		}
+		return nil
+	}
+	ops, err := m.model.project(e)
+	if err != nil {
+		return err
+	}
+	for _, op := range ops {
+		n := readstore.BucketOf(op.ID, len(m.buckets))
+		if e.Offset >= stored[n].Checkpoints[s].Offset {
+			continue
+		}
+		b, key := &m.buckets[n], op.ID+"/"+op.Field
+		switch op.Kind {
+		case readstore.SetEntry:
+			b.Entries[key] = op.Value
+		case readstore.AddSum:
+			b.Sums[key] += op.Delta
+			if op.Rank != "" {
+				if b.Ranked[op.Rank] == nil {
+					b.Ranked[op.Rank] = map[string]int64{}
+				}
+				b.Ranked[op.Rank][op.ID] = b.Sums[key]
+			}
+		default:
+			return fmt.Errorf("operation of unknown kind %q", op.Kind)
+		}
+	}
+	return nil
+}
+
+func (m *memory) finish() ([]readstore.Content, error) {
+	for key, doc := range m.documents {
+		bucket, id, _ := strings.Cut(key, "/")
+		n, _ := strconv.Atoi(bucket)
+		text, err := json.Marshal(doc)
+		if err != nil {
+			return nil, fmt.Errorf("encoding document %s: %w", id, err)
+		}
+		m.buckets[n].Documents[id] = string(text)
+	}
+	return m.buckets, nil
+}
+
+func (v *Verification) compare(bucket string, log, store readstore.Content) {
+	same := func(s string) string { return s }
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	compareMaps(v, bucket, "document", log.Documents, store.Documents, same)
+	compareMaps(v, bucket, "sum", log.Sums, store.Sums, number)
+	compareMaps(v, bucket, "entry", log.Entries, store.Entries, same)
+	lists := maps.Clone(log.Ranked)
+	for list := range store.Ranked {
+		if _, ok := lists[list]; !ok {
+			lists[list] = nil
+		}
+	}
+	for _, list := range slices.Sorted(maps.Keys(lists)) {
+		compareMaps(v, bucket, "rank in "+list+" of", log.Ranked[list], store.Ranked[list], number)
+	}
+	for _, s := range store.Strange {
+		v.add(Difference{Bucket: bucket, What: "strange", Key: s, Store: s})
+	}
+}
+
+func compareMaps[V comparable](v *Verification, bucket, what string, log, store map[string]V, text func(V) string) {
+	keys := maps.Clone(log)
+	if keys == nil {
+		keys = map[string]V{}
+	}
+	maps.Copy(keys, store)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		v.Keys++
+		want, inLog := log[key]
+		got, inStore := store[key]
+		if inLog && inStore && want == got {
+			continue
+		}
+		d := Difference{Bucket: bucket, What: what, Key: key}
+		if inLog {
+			d.Log = text(want)
+		}
+		if inStore {
+			d.Store = text(got)
+		}
+		v.add(d)
+	}
+}
+
+func (v *Verification) add(d Difference) {
+	v.Count++
+	if len(v.Differences) < shownDifferences {
+		v.Differences = append(v.Differences, d)
+	}
+}

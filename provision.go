@@ -1,0 +1,68 @@
+package ledgerline
+
+import (
+	"context"
+
+	"github.com/ledgerline/ledgerline/processing/kafka"
+)
+
+// ProvisionConfig configures a [Provision].
+type ProvisionConfig struct {
+	Connection
+	// Partitions is how many partitions new topics get, for ever. Defaults to what there is, else 12.
+	Partitions int32
+	// ReplicationFactor of new topics. Defaults to 3, or as many as there are brokers.
+	ReplicationFactor int16
+}
+
+// Provision makes the topics and registers the schemas of an App. It is the only part that needs the
+// rights to do so.
+type Provision struct {
+	registry    *kafka.Registry
+	provisioner *kafka.Provisioner
+	description kafka.Description
+}
+
+// NewProvision checks app. It connects when it is used.
+func NewProvision(app App, cfg ProvisionConfig) (*Provision, error) {
+	bindings, err := app.check()
+	if err != nil {
+		return nil, err
+	}
+	p := &Provision{}
+	if p.registry, err = kafka.NewRegistry(kafka.RegistryConfig{URL: cfg.RegistryURL}); err != nil {
+		return nil, err
+	}
+	p.provisioner, err = kafka.NewProvisioner(kafka.ProvisionerConfig{
+		Client: kafka.ClientConfig{Brokers: cfg.Brokers, ClientID: app.Name, Log: cfg.Log}, Registry: p.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.description.Topics = app.topics(cfg.Prefix, cfg.Partitions)
+	for i := range p.description.Topics {
+		p.description.Topics[i].ReplicationFactor = cfg.ReplicationFactor
+	}
+	p.description.Subjects, _ = app.subjects(cfg.Prefix, bindings)
+	return p, nil
+}
+
+// Close closes the connections.
+func (p *Provision) Close() {
+	p.provisioner.Close()
+	p.registry.Close()
+}
+
+// Plan returns what differs from what the App needs. It changes nothing.
+func (p *Provision) Plan(ctx context.Context) ([]kafka.Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return p.provisioner.Plan(ctx, p.description)
+}
+
+// Apply makes the changes of a plan. It refuses all of them if one cannot be made.
+func (p *Provision) Apply(ctx context.Context, changes []kafka.Change) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return p.provisioner.Apply(ctx, changes)
+}

@@ -1,0 +1,131 @@
+package ledgerline
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/processing/kafka"
+	"github.com/ledgerline/ledgerline/readstore"
+	"github.com/ledgerline/ledgerline/readstore/redisstore"
+)
+
+// Rebuild builds, verifies and promotes generations of read models. It may run anywhere, beside
+// everything else.
+type Rebuild struct {
+	link       *link
+	store      *redisstore.Store
+	closeStore func()
+	log        *kafka.Log
+}
+
+// promoteWait is how long a promotion waits for the followers of a generation to reach the log's end.
+const promoteWait = 30 * time.Second
+
+// NewRebuild checks topics and Redis and connects.
+func NewRebuild(ctx context.Context, app App, conn Connection) (*Rebuild, error) {
+	l, err := connect(ctx, app, conn)
+	if err != nil {
+		return nil, err
+	}
+	r := &Rebuild{link: l}
+	if r.store, r.closeStore, err = l.store(ctx); err == nil {
+		r.log, err = kafka.NewLog(kafka.LogConfig{Client: l.client, Topics: l.topics, Aggregates: app.eventAggregates(), Codec: l.codec})
+	}
+	if err == nil {
+		err = l.sameLog(ctx, r.store)
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Close closes the connections.
+func (r *Rebuild) Close() {
+	if r.log != nil {
+		r.log.Close()
+	}
+	if r.closeStore != nil {
+		r.closeStore()
+	}
+	r.link.close()
+}
+
+func (r *Rebuild) config(model string, progress func(processing.Progress)) (processing.RebuildConfig, error) {
+	m, err := r.link.app.ReadModel(model)
+	host, _ := os.Hostname()
+	return processing.RebuildConfig{Model: m, Store: r.store, Events: r.log, Owner: fmt.Sprintf("rebuild %s %d", host, os.Getpid()), Progress: progress, Log: r.link.conn.Log}, err
+}
+
+// Run builds a new generation of a read model, as processing.Build does.
+func (r *Rebuild) Run(ctx context.Context, model string, progress func(processing.Progress)) (readstore.Generation, error) {
+	cfg, err := r.config(model, progress)
+	if err != nil {
+		return readstore.Generation{}, err
+	}
+	return processing.Build(ctx, cfg)
+}
+
+// Verify compares a generation ("active" for the active one) with the log, as processing.Verify does.
+func (r *Rebuild) Verify(ctx context.Context, model, generation string, progress func(processing.Progress)) (processing.Verification, error) {
+	cfg, err := r.config(model, progress)
+	if err != nil {
+		return processing.Verification{}, err
+	}
+	return processing.Verify(ctx, cfg, generation)
+}
+
+// Promote makes a verified generation the active one, as processing.Promote does.
+func (r *Rebuild) Promote(ctx context.Context, model, generation string) (readstore.Generation, error) {
+	cfg, err := r.config(model, nil)
+	if err != nil {
+		return readstore.Generation{}, err
+	}
+	return processing.Promote(ctx, cfg, generation, false, promoteWait)
+}
+
+// GenerationStatus is a generation as `rebuild status` shows it.
+type GenerationStatus struct {
+	readstore.Generation
+	Active  bool `json:"active"`
+	Standby bool `json:"standby"`
+	// Behind is how many offsets of the log its most backward bucket lacks; -1 if nobody can tell.
+	Behind int64 `json:"behind"`
+}
+
+// Status lists the generations of the named read models, or of all, oldest first.
+func (r *Rebuild) Status(ctx context.Context, models ...string) ([]GenerationStatus, error) {
+	if len(models) == 0 {
+		for _, m := range r.link.app.ReadModels {
+			models = append(models, m.Name)
+		}
+	}
+	var all []GenerationStatus
+	for _, model := range models {
+		cfg, err := r.config(model, nil)
+		if err != nil {
+			return nil, err
+		}
+		c, err := r.store.Catalog(ctx, model)
+		if err != nil {
+			return nil, err
+		}
+		var list []GenerationStatus
+		for id, g := range c.Generations {
+			s := GenerationStatus{Generation: g, Active: id == c.Active, Standby: id == c.Standby, Behind: -1}
+			if n, err := processing.Lag(ctx, cfg, g); err == nil {
+				s.Behind = n
+			}
+			list = append(list, s)
+		}
+		slices.SortFunc(list, func(a, b GenerationStatus) int { return strings.Compare(a.ID, b.ID) })
+		all = append(all, list...)
+	}
+	return all, nil
+}

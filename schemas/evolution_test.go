@@ -1,0 +1,152 @@
+package schemas
+
+import (
+	"errors"
+	"maps"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/avro"
+)
+
+const (
+	moneyType = `{"type":"record","name":"Money","namespace":"ledgerline","fields":[{"name":"minor_units","type":"long"},{"name":"currency","type":"string"}]}`
+	millis    = `{"type":"long","logicalType":"timestamp-millis"}`
+)
+
+// record returns a schema text from the text of fields.
+func record(name string, fields ...string) string {
+	return `{"type":"record","name":"` + name + `","namespace":"ledgerline.order","fields":[` + strings.Join(fields, ",") + `]}`
+}
+
+func TestDecodeReadsOtherWriters(t *testing.T) {
+	at := time.Date(2010, 12, 1, 8, 26, 0, 0, time.UTC)
+	placed := orderPlaced{OrderID: "o", CustomerID: "c", TotalAmount: money{5, "GBP"}, PlacedAt: at}
+	total := map[string]any{"minor_units": int64(5), "currency": "GBP"}
+	fields := map[string]any{"order_id": "o", "customer_id": "c", "total_amount": total, "placed_at": at}
+	and := func(name string, v any) map[string]any {
+		all := maps.Clone(fields)
+		all[name] = v
+		return all
+	}
+	const ids = `{"name":"order_id","type":"string"},{"name":"customer_id","type":"string"}`
+	amount := `{"name":"total_amount","type":` + moneyType + `}`
+	discount := `{"name":"discount","type":["null","ledgerline.Money"],"default":null}`
+	placedAt := `{"name":"placed_at","type":` + millis + `}`
+	aliased := strings.Replace(embedded(t, "order", "OrderPlaced").Text(), `"name": "OrderPlaced",`, `"name": "OrderPlaced", "aliases": ["OrderCreated", "shop.Placed"],`, 1)
+	aliased = strings.Replace(aliased, `"name": "customer_id",`, `"name": "customer_id", "aliases": ["buyer"],`, 1)
+	cancelled := orderCancelled{OrderID: "o", CustomerID: "c", TotalAmount: money{5, "GBP"}, PreviousStatus: "UNKNOWN", Reason: "r"}
+
+	for _, row := range []struct {
+		name   string
+		reader Binding
+		writer string
+		wrote  any
+		want   any
+	}{
+		{"a field more", bind[orderPlaced](mustParse(t, aliased)), record("OrderPlaced", ids, `{"name":"note","type":{"type":"map","values":"string"}}`, amount, discount, placedAt),
+			and("note", map[string]string{"a": "b"}), placed},
+		{"a defaulted field less", bind[orderPlaced](mustParse(t, aliased)), record("OrderPlaced", ids, amount, placedAt), fields, placed},
+		{"another order", bind[orderPlaced](mustParse(t, aliased)), record("OrderPlaced", placedAt, amount, ids, discount), and("discount", total),
+			orderPlaced{OrderID: "o", CustomerID: "c", TotalAmount: money{5, "GBP"}, Discount: &money{5, "GBP"}, PlacedAt: at}},
+		{"a field under its old name", bind[orderPlaced](mustParse(t, aliased)),
+			record("OrderPlaced", `{"name":"order_id","type":"string"},{"name":"buyer","type":"string"}`, amount, placedAt), and("buyer", "c"), placed},
+		{"the record under its old name", bind[orderPlaced](mustParse(t, aliased)), record("OrderCreated", ids, amount, placedAt), fields, placed},
+		{"the record under an old name elsewhere", bind[orderPlaced](mustParse(t, aliased)), strings.Replace(record("Placed", ids, amount, placedAt), "ledgerline.order", "shop", 1), fields, placed},
+		{"a narrower integer", bind[orderPlaced](mustParse(t, aliased)), record("OrderPlaced", ids, strings.Replace(amount, `"long"`, `"int"`, 1), placedAt),
+			map[string]any{"order_id": "o", "customer_id": "c", "total_amount": map[string]any{"minor_units": int32(5), "currency": "GBP"}, "placed_at": at}, placed},
+		{"a time without its logical type", bind[orderPlaced](mustParse(t, aliased)), record("OrderPlaced", ids, amount, `{"name":"placed_at","type":"long"}`), and("placed_at", at.UnixMilli()), placed},
+		{"a later symbol", bind[orderCancelled](embedded(t, "order", "OrderCancelled")), record("OrderCancelled", ids, amount,
+			`{"name":"previous_status","type":{"type":"enum","name":"OrderStatus","symbols":["UNKNOWN","PLACED","PAID","HELD"]}},{"name":"reason","type":"string"}`),
+			map[string]any{"order_id": "o", "customer_id": "c", "total_amount": total, "previous_status": "HELD", "reason": "r"}, cancelled},
+	} {
+		c, r := newCodec(t, row.reader)
+		id := r.register("a subject", row.writer)
+		payload, err := avro.MustParse(row.writer).Encode(row.wrote)
+		if err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		data := append([]byte{0, 0, 0, byte(id >> 8), byte(id)}, payload...)
+		got, err := c.Decode(t.Context(), data)
+		if err != nil || !reflect.DeepEqual(got.Value, row.want) || got.FullName != row.reader.Schema.FullName() {
+			t.Errorf("%s:\n got %+v, %v\nwant %+v", row.name, got, err, row.want)
+		}
+		for cut := 5; cut < len(data); cut++ {
+			if got, err := c.Decode(t.Context(), data[:cut]); !errors.Is(err, ErrUndecodable) {
+				t.Errorf("%s, cut at %d: got %+v, %v", row.name, cut, got.Value, err)
+			}
+		}
+		if _, err := c.Decode(t.Context(), append(data, 0)); !errors.Is(err, ErrUndecodable) {
+			t.Errorf("%s, a byte left over: %v", row.name, err)
+		}
+	}
+}
+
+func TestDecodeRefusesIncompatibleWriters(t *testing.T) {
+	c, r := newCodec(t, bind[orderPlaced](embedded(t, "order", "OrderPlaced")))
+	for name, fields := range map[string]string{
+		"total_amount": `{"name":"order_id","type":"string"},{"name":"customer_id","type":"string"},{"name":"placed_at","type":` + millis + `}`,
+		"order_id":     `{"name":"order_id","type":"long"},{"name":"customer_id","type":"string"},{"name":"total_amount","type":` + moneyType + `},{"name":"placed_at","type":` + millis + `}`,
+		"placed_at": `{"name":"order_id","type":"string"},{"name":"customer_id","type":"string"},{"name":"total_amount","type":` + moneyType +
+			`},{"name":"discount","type":["null","ledgerline.Money"],"default":null},{"name":"placed_at","type":{"type":"long","logicalType":"timestamp-micros"}}`,
+	} {
+		id := r.register("s", record("OrderPlaced", fields))
+		got, err := c.Decode(t.Context(), append([]byte{0, 0, 0, byte(id >> 8), byte(id)}, make([]byte, 20)...))
+		if !errors.Is(err, ErrIncompatible) || !errors.Is(err, ErrUndecodable) || !strings.Contains(err.Error(), name) || got.FullName != "ledgerline.order.OrderPlaced" {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestCompatible(t *testing.T) {
+	const a, b, bDefault = `{"name":"a","type":"string"}`, `{"name":"b","type":"long"}`, `{"name":"b","type":"long","default":0}`
+	kind := func(symbols, more string) string {
+		return `{"name":"k","type":{"type":"enum","name":"K","symbols":[` + symbols + `]` + more + `}}`
+	}
+	in := func(logical string) string {
+		return `{"type":"long","logicalType":"timestamp-` + logical + `"}`
+	}
+	for _, row := range []struct {
+		name  string
+		newer string
+		older []string
+		want  string // "" for compatible
+	}{
+		{"the first", record("R", a), nil, ""},
+		{"no change", record("R", a), []string{record("R", a)}, ""},
+		{"a defaulted field added", record("R", a, bDefault), []string{record("R", a)}, ""},
+		{"a field added", record("R", a, b), []string{record("R", a)}, "incompatible at b:"},
+		{"a field removed", record("R", a), []string{record("R", a, b)}, ""},
+		{"against the last alone it would do", record("R", a, b), []string{record("R", a), record("R", a, bDefault)}, "older schema 1 of 2"},
+		{"a type changed", record("R", b), []string{record("R", `{"name":"b","type":"string"}`)}, "incompatible at b:"},
+		{"a type widened", record("R", b), []string{record("R", `{"name":"b","type":"int"}`)}, ""},
+		{"a type narrowed", record("R", `{"name":"b","type":"int"}`), []string{record("R", b)}, "incompatible at b:"},
+		{"made optional", record("R", `{"name":"b","type":["null","long"],"default":null}`), []string{record("R", b)}, ""},
+		{"made required", record("R", b), []string{record("R", `{"name":"b","type":["null","long"],"default":null}`)}, "incompatible at b:"},
+		{"renamed", record("R", `{"name":"c","type":"long"}`), []string{record("R", b)}, "incompatible at c:"},
+		{"renamed by alias", record("R", `{"name":"c","aliases":["b"],"type":"long"}`), []string{record("R", b)}, ""},
+		{"another record", record("S", a), []string{record("R", a)}, "older schema 1 of 1 is called ledgerline.order.R"},
+		{"another namespace", record("R", a), []string{strings.Replace(record("R", a), "ledgerline.order", "elsewhere", 1)}, "is called elsewhere.R"},
+		{"an enum without a default", record("R", kind(`"X"`, "")), nil, "field k: an enum needs a default"},
+		{"such an enum deep inside", record("R", `{"name":"l","type":{"type":"array","items":["null",`+record("I", kind(`"X"`, ""))+`]}}`), nil, "field l[].k: an enum needs a default"},
+		{"such an enum in the past", record("R", kind(`"X"`, `,"default":"X"`)), []string{record("R", kind(`"X"`, ""))}, ""},
+		{"a symbol added", record("R", kind(`"X","Y"`, `,"default":"X"`)), []string{record("R", kind(`"X"`, `,"default":"X"`))}, ""},
+		{"a unit of time changed", record("R", `{"name":"t","type":`+in("micros")+`}`), []string{record("R", `{"name":"t","type":`+in("millis")+`}`)}, "field t: the unit of time has changed"},
+		{"changed while made optional", record("R", `{"name":"t","type":["null",`+in("micros")+`],"default":null}`), []string{record("R", `{"name":"t","type":`+in("millis")+`}`)}, "field t: the unit"},
+		{"changed in both unions", record("R", `{"name":"t","type":["null",`+in("micros")+`]}`), []string{record("R", `{"name":"t","type":["null",`+in("millis")+`]}`)}, "field t: the unit"},
+		{"changed under an alias, in a list", record("R", `{"name":"u","aliases":["t"],"type":{"type":"array","items":`+in("nanos")+`},"default":[]}`),
+			[]string{record("R", `{"name":"t","type":{"type":"array","items":`+in("millis")+`}}`)}, "field u[]: the unit"},
+		{"from days", record("R", `{"name":"t","type":`+in("millis")+`}`), []string{record("R", `{"name":"t","type":{"type":"int","logicalType":"date"}}`)}, "field t: the unit"},
+		{"a unit added", record("R", `{"name":"t","type":`+in("millis")+`}`), []string{record("R", `{"name":"t","type":"long"}`)}, ""},
+		{"recursive", everythingText, []string{everythingText}, ""},
+		{"no schema", `{`, nil, "checking the newer schema"},
+		{"no schema before", record("R", a), []string{`{`}, "checking older schema 1 of 1"},
+	} {
+		err := Compatible(row.newer, row.older...)
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			t.Errorf("%s: got %v, want %q", row.name, err, row.want)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package schemas
+
+import (
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/twmb/avro"
+)
+
+func TestEmbeddedSchemas(t *testing.T) {
+	want := map[string][]string{
+		"order": {"CancelOrder", "OrderCancelled", "OrderPlaced", "OrderShipped", "PaymentReceived", "PlaceOrder", "ReceivePayment", "ShipOrder"},
+		".":     {"Outcome"},
+	}
+	for dir, names := range want {
+		loaded, err := Load(FS, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Sorted(maps.Keys(loaded)); !slices.Equal(got, names) {
+			t.Errorf("schemas of %s: got %v, want %v", dir, got, names)
+		}
+		for name, s := range loaded {
+			namespace := "ledgerline." + strings.TrimPrefix(dir+".", "..")
+			if s.Name() != name || s.FullName() != namespace+name {
+				t.Errorf("schema %s calls itself %s, %s", name, s.Name(), s.FullName())
+			}
+			if err := Compatible(s.Text(), s.Text()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	files, err := fs.Glob(FS, "*/*.avsc")
+	if err != nil || len(files) != 8 {
+		t.Fatalf("files below the root: %v, %v", files, err)
+	}
+}
+
+func TestEverythingIsDocumented(t *testing.T) {
+	for _, dir := range []string{".", "order"} {
+		loaded, err := Load(FS, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, s := range loaded {
+			undocumented(t, name, avro.MustParse(s.Text()).Root())
+		}
+	}
+}
+
+func undocumented(t *testing.T, path string, n *avro.SchemaNode) {
+	if n == nil {
+		return
+	}
+	if n.Name != "" && n.Doc == "" {
+		t.Errorf("%s: %s has no doc", path, n.Name)
+	}
+	for i, f := range n.Fields {
+		if f.Doc == "" {
+			t.Errorf("%s.%s has no doc", path, f.Name)
+		}
+		undocumented(t, path+"."+f.Name, &n.Fields[i].Type)
+	}
+	for i := range n.Branches {
+		undocumented(t, path, &n.Branches[i])
+	}
+	undocumented(t, path+"[]", n.Items)
+}
+
+func TestLoadRefuses(t *testing.T) {
+	record := func(name string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(`{"type":"record","name":"` + name + `","namespace":"a.b","fields":[]}`)}
+	}
+	for name, row := range map[string]struct {
+		files fstest.MapFS
+		want  string
+	}{
+		"another name": {fstest.MapFS{"d/Other.avsc": record("Placed")}, "holds record a.b.Placed: call the file Placed.avsc"},
+		"no schema":    {fstest.MapFS{"d/Bad.avsc": {Data: []byte("{")}}, "loading schema d/Bad.avsc"},
+		"no record":    {fstest.MapFS{"d/Bad.avsc": {Data: []byte(`"string"`)}}, "want a record, got string"},
+		"no folder":    {fstest.MapFS{}, "loading schemas of d"},
+	} {
+		if _, err := Load(row.files, "d"); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: got %v, want %q", name, err, row.want)
+		}
+	}
+	loaded, err := Load(fstest.MapFS{"d/Placed.avsc": record("Placed"), "d/README.md": {}, "d/deeper/Wrong.avsc": record("Paid")}, "d")
+	if err != nil || len(loaded) != 1 || loaded["Placed"].FullName() != "a.b.Placed" {
+		t.Errorf("got %v, %v", loaded, err)
+	}
+}
+
+func TestSubject(t *testing.T) {
+	if got, want := Subject("order.events", "ledgerline.order.OrderPlaced"), "order.events-ledgerline.order.OrderPlaced"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
