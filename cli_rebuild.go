@@ -1,10 +1,13 @@
 package ledgerline
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -13,10 +16,13 @@ import (
 )
 
 type rebuildCLI struct {
-	Run     rebuildRun     `cmd:"" help:"Build a new generation of a read model from the beginning of the log."`
-	Status  rebuildStatus  `cmd:"" help:"List generations."`
-	Verify  rebuildVerify  `cmd:"" help:"Compare a generation with the log, key by key; exit 1 if they differ."`
-	Promote rebuildPromote `cmd:"" help:"Have readers use a verified generation."`
+	Run      rebuildRun      `cmd:"" help:"Build a new generation of a read model from the beginning of the log."`
+	Status   rebuildStatus   `cmd:"" help:"List generations."`
+	Verify   rebuildVerify   `cmd:"" help:"Compare a generation with the log, key by key; exit 1 if they differ."`
+	Promote  rebuildPromote  `cmd:"" help:"Have readers use a verified generation."`
+	Rollback rebuildRollback `cmd:"" help:"Have readers use the generation from before the last promotion."`
+	Events   rebuildEvents   `cmd:"" help:"List the events of one aggregate, read from the log."`
+	Prune    rebuildPrune    `cmd:"" help:"Delete generations that are neither active nor standby."`
 }
 
 // RunRebuild is the rebuild binary: it returns the exit code.
@@ -78,7 +84,7 @@ func printProgress(w io.Writer, doing string) func(processing.Progress) {
 	return func(g processing.Progress) {
 		share := 100.0
 		if g.Total > 0 {
-			share = min(100, 100*float64(g.Events)/float64(g.Total))
+			share = 100 * float64(g.Done) / float64(g.Total)
 		}
 		fmt.Fprintf(w, "%s %s: %d events, %.0f %% of the log, %.0f events/s, %s left\n", doing, g.Generation, g.Events, share, g.Rate, g.Left.Round(time.Second))
 	}
@@ -188,4 +194,70 @@ func (v rebuildPromote) Run(ctx context.Context, app App, p Process) error {
 		return err
 	}
 	return v.print(p, g, fmt.Sprintf("generation %s of %s is active", g.ID, v.Model))
+}
+
+type rebuildRollback struct {
+	connectFlags
+	outputFlag
+	Model string `arg:"" help:"Name of the read model."`
+}
+
+// Run rolls back.
+func (v rebuildRollback) Run(ctx context.Context, app App, p Process) error {
+	r, err := v.open(ctx, app, p, v.Model)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	g, err := r.Rollback(ctx, v.Model)
+	if err != nil {
+		return err
+	}
+	return v.print(p, g, fmt.Sprintf("generation %s of %s is active again", g.ID, v.Model))
+}
+
+type rebuildPrune struct {
+	connectFlags
+	outputFlag
+	Model string        `arg:"" help:"Name of the read model."`
+	Grace time.Duration `default:"10s" help:"How long readers and followers have to let go before keys are deleted (default ${default})."`
+	Yes   bool          `help:"Delete without asking."`
+}
+
+// Run prunes.
+func (v rebuildPrune) Run(ctx context.Context, app App, p Process) error {
+	r, err := v.open(ctx, app, p, v.Model)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	list, err := r.Prunable(ctx, v.Model)
+	if err != nil {
+		return err
+	}
+	for _, g := range list {
+		fmt.Fprintf(p.Stderr, "generation %s of %s, created %s, %s\n", g.ID, v.Model, when(g.CreatedAt), g.State)
+	}
+	if len(list) > 0 && !v.Yes && !confirm(p, fmt.Sprintf("delete these %d generations?", len(list))) {
+		return misuse{errors.New("nothing is deleted; --yes deletes without asking")}
+	}
+	for _, g := range list {
+		if err := r.Prune(ctx, v.Model, g.ID, v.Grace); err != nil {
+			return err
+		}
+	}
+	if list == nil {
+		list = []readstore.Generation{}
+	}
+	return v.print(p, list, fmt.Sprintf("%d generations of %s deleted", len(list), v.Model))
+}
+
+// confirm asks on stderr, and is true only for a yes on stdin.
+func confirm(p Process, question string) bool {
+	fmt.Fprintf(p.Stderr, "%s [y/N] ", question)
+	if p.Stdin == nil {
+		return false
+	}
+	answer, _ := bufio.NewReader(p.Stdin).ReadString('\n') // no answer is a no
+	return strings.EqualFold(strings.TrimSpace(answer), "y") || strings.EqualFold(strings.TrimSpace(answer), "yes")
 }

@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -46,9 +48,13 @@ var layoutLayers = []layer{
 	{"processing/httpapi", []string{"processing", "readstore"}},
 	{"processing/embedded", []string{"schemas"}},
 	{".", []string{"processing", "processing/kafka", "processing/httpapi", "readstore", "readstore/redisstore", "schemas"}},
-	{"local", []string{".", "processing/embedded"}},
+	{"local", []string{".", "processing/embedded", "processing/kafka"}},
+	{"examples", nil},
 	{"cmd/internal/app", []string{".", "processing", "processing/domain/*", "processing/projection/*", "schemas"}},
-	{"cmd/quickstart", []string{".", "cmd/internal/app", "local"}},
+	{"cmd/quickstart", []string{
+		".", "cmd/internal/app", "examples", "local",
+		"processing", "processing/domain/*", "processing/embedded", "processing/projection/*",
+	}},
 	{"cmd/*", []string{".", "cmd/internal/app"}},
 }
 
@@ -263,9 +269,10 @@ func allowedLayout() []goPackage {
 		fakePackage("processing/httpapi", "net/http", "~/processing", "~/readstore"),
 		fakePackage("processing/embedded", "~/schemas", "github.com/twmb/franz-go/pkg/kfake", "github.com/twmb/franz-go/pkg/sr/srfake", "github.com/alicebob/miniredis/v2"),
 		fakePackage("processing/processingtest", "testing", "~/processing", "~/readstore"),
-		fakePackage("local", "~", "~/processing/embedded"),
+		fakePackage("local", "~", "~/processing/embedded", "~/processing/kafka"),
+		fakePackage("examples", "embed"),
 		fakePackage("cmd/internal/app", "~", "~/processing", "~/processing/domain/order", "~/processing/projection/orderstatus", "~/schemas"),
-		fakePackage("cmd/quickstart", "~", "~/cmd/internal/app", "~/local"),
+		fakePackage("cmd/quickstart", "~", "~/cmd/internal/app", "~/local", "~/examples", "~/processing/embedded", "~/processing/domain/order"),
 		fakePackage("cmd/ingest", "~", "~/cmd/internal/app"),
 	}
 }
@@ -308,13 +315,14 @@ func TestLayoutIsHeld(t *testing.T) {
 		"kafka imports srfake":              {fakePackage("processing/kafka", "github.com/twmb/franz-go/pkg/sr/srfake"), "only [processing/embedded] may"},
 		"embedded imports kgo":              {fakePackage("processing/embedded", kgoLibrary), "only [processing/kafka] may"},
 		"local imports miniredis":           {fakePackage("local", "github.com/alicebob/miniredis/v2"), "only [processing/embedded] may"},
-		"local imports processing":          {fakePackage("local", "~/processing"), "of this module it may import [. processing/embedded]"},
+		"local imports processing":          {fakePackage("local", "~/processing"), "of this module it may import [. processing/embedded processing/kafka]"},
 		"schemas imports hamba/avro":        {fakePackage("schemas", "github.com/hamba/avro/v2"), "only [] may, beside tests"},
 		"processing imports twmb/avro":      {fakePackage("processing", "github.com/twmb/avro"), "only [schemas] may"},
 		"a command imports an adapter":      {fakePackage("cmd/ingest", "~/processing/kafka"), "of this module it may import [. cmd/internal/app]"},
 		"a command imports a domain":        {fakePackage("cmd/ingest", "~/processing/domain/order"), "of this module it may import [. cmd/internal/app]"},
 		"a command imports local":           {fakePackage("cmd/ingest", "~/local"), "of this module it may import [. cmd/internal/app]"},
-		"quickstart imports embedded":       {fakePackage("cmd/quickstart", "~/processing/embedded"), "of this module it may import [. cmd/internal/app local]"},
+		"a command imports embedded":        {fakePackage("cmd/ingest", "~/processing/embedded"), "of this module it may import [. cmd/internal/app]"},
+		"quickstart imports an adapter":     {fakePackage("cmd/quickstart", "~/readstore/redisstore"), "of this module it may import"},
 		"the app imports an adapter":        {fakePackage("cmd/internal/app", "~/processing/kafka"), "of this module it may import"},
 		"root imports a domain":             {fakePackage(".", "~/processing/domain/order"), "of this module it may import"},
 		"a package without a place":         {fakePackage("util"), "util has no place in the layout"},
@@ -332,5 +340,32 @@ func TestLayoutIsHeld(t *testing.T) {
 				t.Errorf("want one that says %q, got %q", c.want, wrong)
 			}
 		})
+	}
+}
+
+// TestDesignIsTrue holds the map in DESIGN.md to what there is: it names every package, domains and
+// projections by their folder, and no Go file that is gone.
+func TestDesignIsTrue(t *testing.T) {
+	page, err := os.ReadFile("DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]bool{"upcast.go": true} // told of as one that may be
+	for _, p := range listPackages(t) {
+		for _, f := range p.GoFiles {
+			files[f] = true
+		}
+		at := placeOf(p.Module.Path, p.ImportPath)
+		if fitsAnyPlace([]string{"processing/domain/*", "processing/projection/*"}, at) {
+			at = path.Dir(at)
+		}
+		if !bytes.Contains(page, []byte("`"+at+"`")) {
+			t.Errorf("DESIGN.md does not name %s: say in a few words what it is for", at)
+		}
+	}
+	for _, name := range regexp.MustCompile("`([a-z_]+\\.go)`").FindAllSubmatch(page, -1) {
+		if f := string(name[1]); !files[f] && !strings.HasSuffix(f, "_test.go") {
+			t.Errorf("DESIGN.md names %s, which is gone", f)
+		}
 	}
 }

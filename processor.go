@@ -81,7 +81,8 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 		return err
 	}
 	p.http, err = httpapi.NewQueries(httpapi.QueriesConfig{
-		Models: l.app.ReadModels, Store: p.store, Partition: kafka.PartitionOf[string], Partitions: l.partitions, Log: l.conn.Log,
+		Models: l.app.ReadModels, Store: p.store, Partition: kafka.PartitionOf[string], Partitions: l.partitions,
+		Aggregates: l.app.Aggregates, Events: p.log, Log: l.conn.Log,
 	})
 	return err
 }

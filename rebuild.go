@@ -90,6 +90,58 @@ func (r *Rebuild) Promote(ctx context.Context, model, generation string) (readst
 	return processing.Promote(ctx, cfg, generation, false, promoteWait)
 }
 
+// Documents visits the documents of a read model's active generation, each with its JSON text, in no
+// order. The model is keyed as its events are.
+func (r *Rebuild) Documents(ctx context.Context, model string, visit func(id, text string) error) error {
+	c, err := r.store.Catalog(ctx, model)
+	if err != nil {
+		return err
+	}
+	g, ok := c.ActiveGeneration()
+	if !ok {
+		return fmt.Errorf("%s has no active generation", model)
+	}
+	for n := range g.Buckets {
+		content, err := r.store.Inspect(ctx, readstore.Bucket{Model: model, Generation: g.ID, Number: n})
+		if err != nil {
+			return err
+		}
+		for id, text := range content.Documents {
+			if err := visit(id, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Rollback makes the standby generation active again, as processing.Rollback does.
+func (r *Rebuild) Rollback(ctx context.Context, model string) (readstore.Generation, error) {
+	cfg, err := r.config(model, nil)
+	if err != nil {
+		return readstore.Generation{}, err
+	}
+	return processing.Rollback(ctx, cfg, promoteWait)
+}
+
+// Prunable lists the generations that nobody needs, as processing.Prunable does.
+func (r *Rebuild) Prunable(ctx context.Context, model string) ([]readstore.Generation, error) {
+	cfg, err := r.config(model, nil)
+	if err != nil {
+		return nil, err
+	}
+	return processing.Prunable(ctx, cfg)
+}
+
+// Prune deletes a generation, as processing.Prune does.
+func (r *Rebuild) Prune(ctx context.Context, model, generation string, grace time.Duration) error {
+	cfg, err := r.config(model, nil)
+	if err != nil {
+		return err
+	}
+	return processing.Prune(ctx, cfg, generation, grace)
+}
+
 // GenerationStatus is a generation as `rebuild status` shows it.
 type GenerationStatus struct {
 	readstore.Generation

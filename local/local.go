@@ -26,8 +26,9 @@ type Config struct {
 	App ledgerline.App
 	// Services are the ports preferred and the folder kept. Defaults to free ports and none.
 	Services embedded.Config
-	// HTTPAddr is where the API is served. Defaults to a free port on 127.0.0.1.
-	HTTPAddr string
+	// Listener is where the API is served; Start owns it from then on. Defaults to a free port on
+	// 127.0.0.1.
+	Listener net.Listener
 	// Log takes what happens. Defaults to nothing.
 	Log *slog.Logger
 }
@@ -40,6 +41,7 @@ type Local struct {
 	URL string
 
 	services  *embedded.Services
+	listener  net.Listener
 	ingest    *ledgerline.Ingest
 	processor *ledgerline.Processor
 	cancel    context.CancelFunc
@@ -53,45 +55,43 @@ func Start(ctx context.Context, cfg Config) (*Local, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Listener == nil {
+		var err error
+		if cfg.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return nil, fmt.Errorf("listening for the API: %w", err)
+		}
+	}
 	services, err := embedded.Start(cfg.Services)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, cfg.Listener.Close())
 	}
-	l := &Local{services: services, Connection: ledgerline.Connection{
+	l := &Local{services: services, listener: cfg.Listener, URL: "http://" + cfg.Listener.Addr().String(), Connection: ledgerline.Connection{
 		Brokers: services.Brokers, RegistryURL: services.RegistryURL, RedisURL: services.RedisURL, Log: cfg.Log,
 	}}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.cancel = cancel
 	l.group, run = errgroup.WithContext(run)
-	if err := l.start(ctx, run, cfg); err != nil {
+	if err := l.start(ctx, run, cfg.App); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-func (l *Local) start(ctx, run context.Context, cfg Config) error {
-	if err := Provision(ctx, cfg.App, l.Connection); err != nil {
+func (l *Local) start(ctx, run context.Context, app ledgerline.App) error {
+	if err := Provision(ctx, app, l.Connection); err != nil {
 		return err
 	}
 	var err error
-	if l.ingest, err = ledgerline.NewIngest(ctx, cfg.App, ledgerline.IngestConfig{Connection: l.Connection, Instance: "local"}); err != nil {
+	if l.ingest, err = ledgerline.NewIngest(ctx, app, ledgerline.IngestConfig{Connection: l.Connection, Instance: "local"}); err != nil {
 		return err
 	}
-	if l.processor, err = ledgerline.NewProcessor(ctx, cfg.App, ledgerline.ProcessorConfig{Connection: l.Connection}); err != nil {
+	if l.processor, err = ledgerline.NewProcessor(ctx, app, ledgerline.ProcessorConfig{Connection: l.Connection}); err != nil {
 		return err
 	}
-	if cfg.HTTPAddr == "" {
-		cfg.HTTPAddr = "127.0.0.1:0"
-	}
-	listener, err := net.Listen("tcp", cfg.HTTPAddr)
-	if err != nil {
-		return fmt.Errorf("listening on %s: %w", cfg.HTTPAddr, err)
-	}
-	l.URL = "http://" + listener.Addr().String()
 	mux := http.NewServeMux()
 	l.ingest.Register(mux)
 	l.processor.Register(mux)
-	l.group.Go(func() error { return ledgerline.Serve(run, listener, mux) })
+	l.group.Go(func() error { return ledgerline.Serve(run, l.listener, mux) })
 	l.group.Go(func() error { return l.ingest.Run(run) })
 	l.group.Go(func() error { return l.processor.Run(run) })
 	return l.awaitReady(ctx, run)
@@ -143,6 +143,7 @@ func (l *Local) Flags() string {
 func (l *Local) Close() error {
 	l.cancel()
 	err := l.group.Wait()
+	_ = l.listener.Close() // for a start that failed; otherwise it is closed already
 	if l.processor != nil {
 		l.processor.Close()
 	}

@@ -1,6 +1,7 @@
 package processing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,8 +48,10 @@ func (c *RebuildConfig) check() error {
 // Progress is how far a build or a verification is.
 type Progress struct {
 	Generation string
-	// Events is how many were read, of about Total offsets.
-	Events, Total int64
+	// Events is how many were read.
+	Events int64
+	// Done is how many offsets are read, of Total at the start; more are appended meanwhile.
+	Done, Total int64
 	// Rate is in events per second since the start.
 	Rate float64
 	// Left is the estimated time to the end.
@@ -61,8 +64,11 @@ const Lease = 10 * time.Second
 // ErrBeingBuilt is returned by Build when another process holds the lease.
 var ErrBeingBuilt = errors.New("another process is building this read model")
 
-// errCaughtUp ends a read.
-var errCaughtUp = errors.New("caught up")
+// errCaughtUp ends a read. A read that ends in any other way, even without an error, is not at its end.
+var (
+	errCaughtUp  = errors.New("caught up")
+	errReadEnded = errors.New("the log ended the read before its end")
+)
 
 // Build makes a generation of the model from the beginning of the log, or goes on with one whose
 // builder has gone silent, and returns it once it is ready: within one batch of the end of the log.
@@ -89,11 +95,11 @@ func Build(ctx context.Context, cfg RebuildConfig) (readstore.Generation, error)
 	}
 	from, err := f.Assign(ctx, sources)
 	if err != nil {
-		return g, err
+		return g, cfg.retireBroken(ctx, g.ID, err)
 	}
 	b := &build{cfg: &cfg, f: f, g: g, marks: marks, position: maps.Clone(from), watch: newWatch(&cfg, g.ID, marks, from)}
 	if err := b.run(ctx, from); err != nil {
-		return g, fmt.Errorf("building generation %s of %s (run it again to go on from here): %w", g.ID, cfg.Model.Name, err)
+		return g, fmt.Errorf("building generation %s of %s (run it again to go on from here): %w", g.ID, cfg.Model.Name, cfg.retireBroken(ctx, g.ID, err))
 	}
 	err = UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
 		mine, ok := c.Generations[g.ID]
@@ -106,6 +112,21 @@ func Build(ctx context.Context, cfg RebuildConfig) (readstore.Generation, error)
 		return nil
 	})
 	return g, err
+}
+
+// retireBroken retires a generation that cause says is broken, so that nobody takes it up again. It
+// returns cause, joined with what went wrong here.
+func (c *RebuildConfig) retireBroken(ctx context.Context, id string, cause error) error {
+	if !errors.Is(cause, readstore.ErrBroken) {
+		return cause
+	}
+	return errors.Join(cause, UpdateCatalog(ctx, c.Store, c.Model.Name, func(catalog *readstore.Catalog) error {
+		if g, ok := catalog.Generations[id]; ok {
+			g.State, g.Builder, g.LeaseUntil = readstore.Retired, "", time.Time{}
+			catalog.Generations[id] = g
+		}
+		return nil
+	}))
 }
 
 // claim makes a new generation, or takes over the one whose builder has gone silent.
@@ -178,7 +199,7 @@ func (b *build) run(ctx context.Context, from map[readstore.Source]int64) error 
 		}
 		maps.Copy(b.position, in.Upto)
 		maps.Copy(b.position, rewind)
-		b.watch.saw(int64(len(in.Events)))
+		b.watch.saw(in)
 		if now := b.cfg.Now(); now.Sub(b.renewed) > Lease/5 {
 			b.renewed = now
 			if err := b.renew(ctx, now); err != nil {
@@ -195,7 +216,7 @@ func (b *build) run(ctx context.Context, from map[readstore.Source]int64) error 
 		b.watch.report()
 		return nil
 	}
-	return err
+	return cmp.Or(err, errReadEnded)
 }
 
 // caughtUp reports whether every source is read to its end, looking for a new end each time the last
@@ -246,6 +267,7 @@ type watch struct {
 	cfg        *RebuildConfig
 	generation string
 	events     int64
+	done       int64
 	total      int64
 	began      time.Time
 	reported   time.Time
@@ -259,8 +281,11 @@ func newWatch(cfg *RebuildConfig, generation string, marks map[readstore.Source]
 	return w
 }
 
-func (w *watch) saw(events int64) {
-	w.events += events
+func (w *watch) saw(in Fetched) {
+	w.events += int64(len(in.Events))
+	for s, next := range in.Upto {
+		w.done += next - in.From[s]
+	}
 	if now := w.cfg.Now(); now.Sub(w.reported) > 500*time.Millisecond {
 		w.reported = now
 		w.report()
@@ -268,12 +293,12 @@ func (w *watch) saw(events int64) {
 }
 
 func (w *watch) report() {
-	p := Progress{Generation: w.generation, Events: w.events, Total: w.total}
+	p := Progress{Generation: w.generation, Events: w.events, Done: min(w.done, w.total), Total: w.total}
 	if spent := w.cfg.Now().Sub(w.began); spent > 0 {
 		p.Rate = float64(w.events) / spent.Seconds()
 	}
-	if p.Rate > 0 && w.total > w.events {
-		p.Left = time.Duration(float64(w.total-w.events) / p.Rate * float64(time.Second))
+	if p.Done > 0 {
+		p.Left = time.Duration(float64(w.cfg.Now().Sub(w.began)) * float64(p.Total-p.Done) / float64(p.Done))
 	}
 	w.cfg.Progress(p)
 }

@@ -201,6 +201,7 @@ func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.
 	for i, r := range results {
 		w := writes[i]
 		if r.Err != nil {
+			f.forget(writes)
 			return nil, fmt.Errorf("writing %s: %w", w.Bucket, r.Err)
 		}
 		b := f.buckets[w.Bucket.Number]
@@ -212,6 +213,7 @@ func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.
 		}
 		f.cfg.Log.InfoContext(ctx, "write refused, another one is ahead: reading again", "projection", f.model.Name, "generation", f.cfg.Generation.ID, "bucket", w.Bucket.Number)
 		if err := f.check(r.Stored); err != nil {
+			f.forget(writes)
 			return nil, err
 		}
 		b.documents = map[string]any{}
@@ -223,9 +225,6 @@ func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.
 			b.checkpoints[a.Source] = stored
 			again[a.Source] = true
 		}
-	}
-	for s := range changed {
-		again[s] = true
 	}
 	return f.rewindOf(again), nil
 }
@@ -245,7 +244,20 @@ func (f *Follower) forget(writes []readstore.Write) {
 	}
 }
 
-// fold makes the writes of a run. changed names sources whose bucket turned out to have moved.
+// sourcesIn returns the sources of a run. A run that is not applied must be read again whole: the log
+// has moved on in all of its sources, and a quiet one would never be offered again.
+func (f *Follower) sourcesIn(in Fetched) map[readstore.Source]bool {
+	sources := map[readstore.Source]bool{}
+	for s := range in.Upto {
+		if f.sources[s] {
+			sources[s] = true
+		}
+	}
+	return sources
+}
+
+// fold makes the writes of a run. If the run does not fit what the store holds, nothing is folded and
+// changed names the sources to read again: all of the run's.
 func (f *Follower) fold(ctx context.Context, in Fetched) (writes []readstore.Write, changed map[readstore.Source]bool, err error) {
 	if err := f.load(ctx); err != nil {
 		return nil, nil, err
@@ -253,13 +265,15 @@ func (f *Follower) fold(ctx context.Context, in Fetched) (writes []readstore.Wri
 	// A run that begins behind what a bucket needs would skip events.
 	for s, from := range in.From {
 		if f.sources[s] && from > f.start(s) {
-			return nil, map[readstore.Source]bool{s: true}, nil
+			return nil, f.sourcesIn(in), nil
 		}
 	}
 	run := &run{f: f, in: in, ops: map[int]*opSet{}, commands: map[bucketSource]int64{}}
 	if f.model.KeyedAsEvents {
-		if changed, err = run.loadDocuments(ctx); err != nil || len(changed) > 0 {
-			return nil, changed, err
+		if moved, err := run.loadDocuments(ctx); err != nil {
+			return nil, nil, err
+		} else if moved {
+			return nil, f.sourcesIn(in), nil
 		}
 	}
 	for _, e := range in.Events {
@@ -268,8 +282,11 @@ func (f *Follower) fold(ctx context.Context, in Fetched) (writes []readstore.Wri
 			return nil, nil, fmt.Errorf("applying event at %s/%d@%d (%s of %s) to %s: %w", e.Aggregate, e.Partition, e.Offset, e.Type, e.AggregateID, f.model.Name, err)
 		}
 	}
-	writes, err = run.writes()
-	return writes, nil, err
+	if writes, err = run.writes(); err != nil {
+		clear(f.buckets)
+		return nil, nil, err
+	}
+	return writes, nil, nil
 }
 
 type bucketSource struct {
@@ -287,12 +304,13 @@ type run struct {
 }
 
 // loadDocuments fetches the documents that the run needs and the follower does not hold, each bucket's
-// together with its checkpoints; a bucket whose checkpoints are not as expected is forgotten.
-func (r *run) loadDocuments(ctx context.Context) (changed map[readstore.Source]bool, err error) {
+// together with its checkpoints. It reports whether the checkpoints of a bucket were not as expected:
+// what was known of that bucket is forgotten then.
+func (r *run) loadDocuments(ctx context.Context) (moved bool, err error) {
 	missing := map[int]map[string]bool{}
 	for _, e := range r.in.Events {
 		b := r.f.buckets[int(e.Partition)]
-		if b == nil {
+		if b == nil || !r.f.sources[readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}] {
 			continue
 		}
 		if _, ok := b.documents[e.AggregateID]; !ok {
@@ -302,7 +320,6 @@ func (r *run) loadDocuments(ctx context.Context) (changed map[readstore.Source]b
 			missing[int(e.Partition)][e.AggregateID] = true
 		}
 	}
-	changed = map[readstore.Source]bool{}
 	for n, ids := range missing {
 		b := r.f.buckets[n]
 		if len(b.documents)+len(ids) > r.f.cfg.CacheDocuments {
@@ -316,31 +333,30 @@ func (r *run) loadDocuments(ctx context.Context) (changed map[readstore.Source]b
 		}
 		texts, checkpoints, err := r.f.cfg.Store.Load(ctx, r.f.bucket(n), slices.Collect(maps.Keys(ids)))
 		if err != nil {
-			return nil, fmt.Errorf("loading documents of %s: %w", r.f.bucket(n), err)
+			return false, fmt.Errorf("loading documents of %s: %w", r.f.bucket(n), err)
 		}
 		if !maps.Equal(checkpoints, b.checkpoints) {
 			if err := r.f.check(checkpoints); err != nil {
-				return nil, err
+				return false, err
 			}
-			for s := range r.f.sources {
-				if int(s.Partition) != n {
-					continue
-				}
-				changed[s] = true
-				if checkpoints[s].Offset < b.checkpoints[s].Offset {
+			for s, known := range b.checkpoints {
+				if checkpoints[s].Offset < known.Offset {
 					b.change = newChange()
 				}
 			}
+			moved = true
 			b.documents, b.checkpoints = map[string]any{}, checkpoints
 			continue
 		}
 		for id := range ids {
-			if b.documents[id], err = r.f.model.decodeDocument(texts[id]); err != nil {
-				return nil, fmt.Errorf("%s: %w", id, err)
+			doc, err := r.f.model.decodeDocument(texts[id])
+			if err != nil {
+				return false, fmt.Errorf("%s: %w", id, err)
 			}
+			b.documents[id] = doc
 		}
 	}
-	return changed, nil
+	return moved, nil
 }
 
 func (r *run) apply(e Event) error {

@@ -32,7 +32,7 @@ func drawTicks(t *rapid.T) []tick {
 	now, offset, fresh := noon, int64(0), 100
 	ticks := make([]tick, rapid.IntRange(1, 12).Draw(t, "ticks"))
 	for i := range ticks {
-		now = now.Add(rapid.SampledFrom([]time.Duration{0, time.Millisecond, 20 * time.Second, 3 * time.Hour, KeepCommandIDs - time.Minute}).Draw(t, "wait"))
+		now = now.Add(rapid.SampledFrom([]time.Duration{0, time.Millisecond, 20 * time.Second, 61 * time.Second, 3 * time.Hour, KeepCommandIDs - time.Minute}).Draw(t, "wait"))
 		ticks[i].now = now
 		for range rapid.IntRange(0, 8).Draw(t, "commands") {
 			fresh++

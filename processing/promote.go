@@ -123,7 +123,7 @@ func keep(ctx context.Context, cfg RebuildConfig) error {
 	for _, g := range c.Generations {
 		if g.State == readstore.Ready && g.CodeVersion == cfg.Model.CodeVersion {
 			_, err := Promote(ctx, cfg, g.ID, true, 10*time.Second)
-			return err
+			return cfg.retireBroken(ctx, g.ID, err)
 		}
 	}
 	g, err := Build(ctx, cfg)

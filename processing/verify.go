@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,7 +141,7 @@ func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, st
 		return m.finish()
 	}
 	w := newWatch(cfg, g.ID, marks, from)
-	err = cfg.Events.Read(ctx, from, func(in Fetched) (map[readstore.Source]int64, error) {
+	err = cfg.Events.Read(ctx, maps.Clone(from), func(in Fetched) (map[readstore.Source]int64, error) {
 		for _, e := range in.Events {
 			s := readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}
 			if e.Offset >= end[s] {
@@ -151,7 +152,7 @@ func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, st
 				return nil, fmt.Errorf("folding event at %s@%d: %w", s, e.Offset, err)
 			}
 		}
-		w.saw(int64(len(in.Events)))
+		w.saw(in)
 		for s, next := range in.Upto {
 			if _, ok := from[s]; ok && next >= end[s] {
 				delete(from, s)
@@ -163,7 +164,7 @@ func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, st
 		return nil, nil
 	})
 	if !errors.Is(err, errCaughtUp) {
-		return nil, fmt.Errorf("reading the log to verify %s: %w", g.ID, err)
+		return nil, fmt.Errorf("reading the log to verify %s: %w", g.ID, cmp.Or(err, errReadEnded))
 	}
 	return m.finish()
 }
@@ -213,13 +214,21 @@ func (m *memory) apply(s readstore.Source, e Event, stored []readstore.Content) 
 				if b.Ranked[op.Rank] == nil {
 					b.Ranked[op.Rank] = map[string]int64{}
 				}
-				b.Ranked[op.Rank][op.ID] = b.Sums[key]
+				b.Ranked[op.Rank][op.ID] = rankedSum(b.Sums[key])
 			}
 		default:
 			return fmt.Errorf("operation of unknown kind %q", op.Kind)
 		}
 	}
 	return nil
+}
+
+// rankedSum is what a ranked list keeps of a sum: the nearest double, within int64.
+func rankedSum(sum int64) int64 {
+	if f := float64(sum); f < 1<<63 {
+		return int64(f)
+	}
+	return math.MaxInt64
 }
 
 func (m *memory) finish() ([]readstore.Content, error) {

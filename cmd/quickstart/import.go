@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -14,20 +15,22 @@ import (
 	"github.com/ledgerline/ledgerline/examples"
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/domain/order"
+	"github.com/ledgerline/ledgerline/processing/domain/payment"
 )
 
 // command is one command that a row of the file stands for.
 type command struct {
-	orderID string
+	aggregate string
+	id        string
 	// key is what the command's id is derived from: the same row gives the same id again.
 	key  string
-	data order.Command
+	data any
 }
 
 const currency = "GBP"
 
-// loadCommands reads the file, or the built-in orders, as two commands per order: it is placed, then
-// paid. Refunds belong to payments, and are passed over.
+// loadCommands reads the file, or the built-in orders. An order is five commands: it is placed and paid,
+// and its payment is created, authorised and captured. A refund is one more.
 func loadCommands(path string) ([]command, error) {
 	data := examples.OnlineRetailOrders
 	if path != "" {
@@ -59,9 +62,6 @@ func loadCommands(path string) ([]command, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading orders: %w", err)
 		}
-		if row[column["kind"]] != "order" {
-			continue
-		}
 		id := row[column["order_id"]]
 		line, _ := rows.FieldPos(0)
 		at, err := time.Parse(time.RFC3339, row[column["at"]])
@@ -73,26 +73,33 @@ func loadCommands(path string) ([]command, error) {
 			return nil, fmt.Errorf("reading order %s at line %d: amount_pence: %w", id, line, err)
 		}
 		amount := processing.Money{MinorUnits: pence, Currency: currency}
-		commands = append(commands,
-			command{id, fmt.Sprintf("online-retail-orders:%d:place", line), order.PlaceOrder{CustomerID: row[column["customer_id"]], TotalAmount: amount, PlacedAt: &at}},
-			command{id, fmt.Sprintf("online-retail-orders:%d:pay", line), order.ReceivePayment{Amount: amount}},
-		)
+		add := func(aggregate, step string, data any) {
+			commands = append(commands, command{aggregate, id, fmt.Sprintf("online-retail-orders:%d:%s", line, step), data})
+		}
+		paymentID := "pay-" + id
+		switch kind := row[column["kind"]]; kind {
+		case "order":
+			add("order", "place", order.PlaceOrder{CustomerID: row[column["customer_id"]], TotalAmount: amount, PlacedAt: &at})
+			add("order", "pay", order.ReceivePayment{Amount: amount})
+			add("payment", "create", payment.CreateOrder{Amount: amount})
+			add("payment", "authorize", payment.AuthorizePayment{PaymentID: paymentID, Amount: amount})
+			add("payment", "capture", payment.CapturePayment{PaymentID: paymentID, Amount: amount})
+		case "refund":
+			add("payment", "refund", payment.IssueRefund{PaymentID: paymentID, Amount: amount})
+		default:
+			return nil, fmt.Errorf("reading order %s at line %d: kind is %q, want order or refund", id, line, kind)
+		}
 	}
 }
 
 // requests turns commands into requests.
 func requests(commands []command) iter.Seq2[processing.Request, error] {
-	aggregate, _ := app.App.Aggregate("order")
-	place, _ := aggregate.Command("PlaceOrder")
-	receive, _ := aggregate.Command("ReceivePayment")
 	return func(yield func(processing.Request, error) bool) {
 		for _, c := range commands {
+			aggregate, _ := app.App.Aggregate(c.aggregate)
+			t, _ := aggregate.Command(reflect.TypeOf(c.data).Name())
 			id, err := processing.CommandID(c.key)
-			q := processing.Request{Aggregate: aggregate, AggregateID: c.orderID, Type: place, Data: c.data, ID: id}
-			if _, ok := c.data.(order.ReceivePayment); ok {
-				q.Type = receive
-			}
-			if !yield(q, err) {
+			if !yield(processing.Request{Aggregate: aggregate, AggregateID: c.id, Type: t, Data: c.data, ID: id}, err) {
 				return
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"syscall"
@@ -53,6 +54,9 @@ type Summary struct {
 	Orders                 int64   `json:"orders"`
 	Customers              int64   `json:"customers"`
 	TotalSpentMinor        int64   `json:"total_spent_minor"`
+	CapturedMinor          int64   `json:"captured_minor"`
+	Refunds                int64   `json:"refunds"`
+	RefundedMinor          int64   `json:"refunded_minor"`
 	RebuildVerified        bool    `json:"rebuild_verified"`
 	CommandsPerSecond      float64 `json:"commands_per_second"`
 	EventsPerSecond        float64 `json:"events_per_second"`
@@ -72,12 +76,12 @@ func (f flags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	addr, err := freeAddr(f.HTTPAddr)
+	listener, err := listen(f.HTTPAddr)
 	if err != nil {
 		return err
 	}
 	l, err := local.Start(ctx, local.Config{
-		App: app.App, HTTPAddr: addr, Log: log,
+		App: app.App, Listener: listener, Log: log,
 		Services: embedded.Config{KafkaPort: 9092, RegistryPort: 8081, RedisPort: 6379, DataDir: f.DataDir},
 	})
 	if err != nil {
@@ -102,9 +106,11 @@ func (f flags) run(ctx context.Context, stdout, stderr io.Writer) error {
 func (f flags) tour(ctx context.Context, l *local.Local, commands []command, out, stdout, stderr io.Writer) error {
 	began := time.Now()
 	var summary Summary
-	bar := newBar(stderr, int64(len(commands)), "commands")
-	sent, err := ledgerline.SendAll(ctx, l.Sender(), requests(commands), func(ledgerline.Sent, processing.Request, processing.Outcome) { _ = bar.Add(1) })
-	_ = bar.Finish()
+	bar := newMeter(stderr, "commands decided")
+	sent, err := ledgerline.SendAll(ctx, l.Sender(), requests(commands), func(s ledgerline.Sent, _ processing.Request, _ processing.Outcome) {
+		bar.set(s.Commands, int64(len(commands)))
+	})
+	bar.finish()
 	if err != nil {
 		return err
 	}
@@ -123,11 +129,12 @@ func (f flags) tour(ctx context.Context, l *local.Local, commands []command, out
 		return err
 	}
 	summary.EventsPerSecond = rate(sent.Accepted, time.Since(began))
-	report, err := readBack(ctx, l.URL)
+	report, err := readBack(ctx, l.URL, r)
 	if err != nil {
 		return err
 	}
 	summary.Orders, summary.Customers, summary.TotalSpentMinor = report.orders, report.customers, report.total
+	summary.CapturedMinor, summary.Refunds, summary.RefundedMinor = report.captured, report.refunds, report.refunded
 	if err := rebuild(ctx, r, &summary, out, stderr); err != nil {
 		return err
 	}
@@ -146,17 +153,17 @@ func (f flags) tour(ctx context.Context, l *local.Local, commands []command, out
 // rebuild makes customer-orders anew from the log, compares it with the log and switches to it.
 func rebuild(ctx context.Context, r *ledgerline.Rebuild, summary *Summary, out, stderr io.Writer) error {
 	const model = "customer-orders"
-	bar := newBar(stderr, -1, "rebuild")
+	bar := newMeter(stderr, "log replayed")
 	var last processing.Progress
 	g, err := r.Run(ctx, model, func(p processing.Progress) {
 		last = p
-		_ = bar.Set64(p.Events)
+		bar.set(p.Done, p.Total)
 	})
-	_ = bar.Finish()
+	bar.finish()
 	if err != nil {
 		return err
 	}
-	summary.RebuildEventsPerSecond = last.Rate
+	summary.RebuildEventsPerSecond = math.Floor(last.Rate)
 	found, err := r.Verify(ctx, model, g.ID, nil)
 	if err != nil {
 		return err
@@ -200,13 +207,39 @@ func awaitCaughtUp(ctx context.Context, r *ledgerline.Rebuild) error {
 }
 
 func rate(n int64, spent time.Duration) float64 {
-	return float64(int64(float64(n) / spent.Seconds()))
+	return math.Floor(float64(n) / spent.Seconds())
 }
 
-func newBar(stderr io.Writer, total int64, what string) *progressbar.ProgressBar {
-	w := io.Discard
-	if file, ok := stderr.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		w = stderr
+// meter shows how far something is: a bar on a terminal, else a line a second.
+type meter struct {
+	w    io.Writer
+	what string
+	bar  *progressbar.ProgressBar
+	said time.Time
+}
+
+func newMeter(w io.Writer, what string) *meter {
+	m := &meter{w: w, what: what}
+	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		m.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionClearOnFinish())
 	}
-	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
+	return m
+}
+
+func (m *meter) set(n, total int64) {
+	if m.bar != nil {
+		m.bar.ChangeMax64(total)
+		_ = m.bar.Set64(n)
+		return
+	}
+	if time.Since(m.said) > time.Second || n == total {
+		m.said = time.Now()
+		fmt.Fprintf(m.w, "%s: %d of %d\n", m.what, n, total)
+	}
+}
+
+func (m *meter) finish() {
+	if m.bar != nil {
+		_ = m.bar.Finish()
+	}
 }

@@ -16,20 +16,41 @@ import (
 	"github.com/ledgerline/ledgerline/cmd/internal/app"
 	"github.com/ledgerline/ledgerline/local"
 	"github.com/ledgerline/ledgerline/processing/projection/customerorders"
+	"github.com/ledgerline/ledgerline/processing/projection/paymentstatus"
 )
 
 // report is what the read models say.
 type report struct {
-	orders, customers, total int64
-	best                     []customerorders.CustomerOrderSummary
+	orders, customers, total    int64
+	captured, refunds, refunded int64
+	best                        []customerorders.CustomerOrderSummary
 }
 
 // pageSize is how many customers one query returns.
 const pageSize = 500
 
-// readBack pages through the customers, best first, as any client would.
-func readBack(ctx context.Context, api string) (report, error) {
+// readBack asks the read models: the customers by pages, best first, as any client would, and the
+// payments one by one, as they are stored.
+func readBack(ctx context.Context, api string, rebuild *ledgerline.Rebuild) (report, error) {
 	var r report
+	if err := r.readCustomers(ctx, api); err != nil {
+		return r, err
+	}
+	err := rebuild.Documents(ctx, paymentstatus.ReadModel.Name, func(id, text string) error {
+		var p paymentstatus.PaymentStatus
+		if err := json.Unmarshal([]byte(text), &p); err != nil {
+			return fmt.Errorf("reading payment of %s: %w", id, err)
+		}
+		r.captured += p.CapturedAmount.MinorUnits
+		r.refunded += p.RefundedAmount.MinorUnits
+		// A payment's first three events create, authorise and capture it; each one more is a refund.
+		r.refunds += max(p.Version-3, 0)
+		return nil
+	})
+	return r, err
+}
+
+func (r *report) readCustomers(ctx context.Context, api string) error {
 	cursor := ""
 	for {
 		var page struct {
@@ -41,7 +62,7 @@ func readBack(ctx context.Context, api string) (report, error) {
 			query.Set("cursor", cursor)
 		}
 		if err := get(ctx, api+"/v1/customers?"+query.Encode(), &page); err != nil {
-			return r, err
+			return err
 		}
 		for _, c := range page.Items {
 			r.customers++
@@ -54,7 +75,7 @@ func readBack(ctx context.Context, api string) (report, error) {
 			}
 		}
 		if cursor = page.Next; cursor == "" {
-			return r, nil
+			return nil
 		}
 	}
 }
@@ -92,7 +113,8 @@ func (r report) print(out io.Writer, s Summary) {
 	}
 	fmt.Fprintf(w, "all %d\t%d\t%s %s\t\n", r.customers, r.orders, decimal(r.total), currency)
 	_ = w.Flush()
-	fmt.Fprintf(out, "\ndecided %d commands at %.0f/s, folded their events at %.0f/s, rebuilt at %.0f events/s\n", s.Commands, s.CommandsPerSecond, s.EventsPerSecond, s.RebuildEventsPerSecond)
+	fmt.Fprintf(out, "\ncaptured %s %s, of which %d refunds gave back %s\n", decimal(r.captured), currency, r.refunds, decimal(r.refunded))
+	fmt.Fprintf(out, "decided %d commands at %.0f/s, folded their events at %.0f/s, rebuilt at %.0f events/s\n", s.Commands, s.CommandsPerSecond, s.EventsPerSecond, s.RebuildEventsPerSecond)
 }
 
 // decimal writes pence as pounds.
@@ -141,22 +163,23 @@ func keyLine(l *local.Local, customer string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// freeAddr returns addr, or with the next free port above it.
-func freeAddr(addr string) (string, error) {
+// listen listens on addr, or on the next free port above it.
+func listen(addr string) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", fmt.Errorf("--http-addr %s: %w", addr, err)
+		return nil, fmt.Errorf("--http-addr %s: %w", addr, err)
 	}
 	n, err := strconv.Atoi(port)
-	if err != nil || n == 0 {
-		return addr, err
+	if err != nil {
+		return nil, fmt.Errorf("--http-addr %s: %w", addr, err)
+	}
+	if n == 0 {
+		return net.Listen("tcp", addr)
 	}
 	for i := range 20 {
-		candidate := net.JoinHostPort(host, strconv.Itoa(n+i))
-		listener, err := net.Listen("tcp", candidate)
-		if err == nil {
-			return candidate, listener.Close()
+		if listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(n+i))); err == nil {
+			return listener, nil
 		}
 	}
-	return "", fmt.Errorf("no free port from %s on: set --http-addr", addr)
+	return nil, fmt.Errorf("no free port from %s on: set --http-addr", addr)
 }

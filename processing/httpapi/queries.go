@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,10 @@ type QueriesConfig struct {
 	Partition func(id string, partitions int32) int32
 	// Partitions returns how many partitions an aggregate's topics have. Required.
 	Partitions func(aggregate string) int32
+	// Aggregates and Events are needed for the history alone: whose events are shown under which
+	// collection, and what reads them.
+	Aggregates []*processing.Aggregate
+	Events     processing.EventReader
 	// Wait is the longest that a query waits for a position. Defaults to 5 s.
 	Wait time.Duration
 	// Log takes what goes wrong behind the answers. Defaults to slog.Default().
@@ -63,6 +68,12 @@ func NewQueries(config QueriesConfig) (*Queries, error) {
 			return nil, fmt.Errorf("configuring HTTP queries of %s: collection %s belongs to another read model: rename one", m.Name, m.Collection)
 		}
 		collections[m.Collection] = true
+		if m.Name == processing.HistoryName {
+			if config.Events == nil {
+				return nil, errors.New("configuring HTTP queries of history: Events is required")
+			}
+			continue
+		}
 		if !m.KeyedAsEvents && m.View == nil {
 			return nil, fmt.Errorf("configuring HTTP queries of %s: View is required", m.Name)
 		}
@@ -84,6 +95,14 @@ func NewQueries(config QueriesConfig) (*Queries, error) {
 // Register adds the paths of queries to mux. Commands may be registered on the same mux.
 func (q *Queries) Register(mux *http.ServeMux) {
 	for _, m := range q.config.Models {
+		if m.Name == processing.HistoryName {
+			for _, a := range q.config.Aggregates {
+				if slices.Contains(m.Aggregates, a.Name) {
+					mux.Handle("GET "+root+a.Collection+"/{id}/events", handler(q.log, q.events(m, a.Name)))
+				}
+			}
+			continue
+		}
 		document := root + m.Collection + "/{id}"
 		if m.KeyedAsEvents {
 			mux.Handle("GET "+document, handler(q.log, q.document(m)))

@@ -99,34 +99,6 @@ func (r *reader) read(ctx context.Context, spans map[topicPartition]span, visit 
 	return nil
 }
 
-// at returns the records at the given offsets of a partition, by offset. One that is not there (cut
-// off by retention, or never committed) is missing in the result.
-func (r *reader) at(ctx context.Context, tp topicPartition, start int64, offsets []int64) (map[int64]*kgo.Record, error) {
-	wanted := map[int64]bool{}
-	lowest, highest := int64(-1), int64(-1)
-	for _, o := range offsets {
-		if o < start {
-			continue
-		}
-		wanted[o] = true
-		if lowest < 0 || o < lowest {
-			lowest = o
-		}
-		highest = max(highest, o)
-	}
-	found := map[int64]*kgo.Record{}
-	if lowest < 0 {
-		return found, nil
-	}
-	err := r.read(ctx, map[topicPartition]span{tp: {lowest, highest + 1}}, func(rec *kgo.Record) error {
-		if wanted[rec.Offset] {
-			found[rec.Offset] = rec
-		}
-		return nil
-	})
-	return found, err
-}
-
 // marks are where the log of a partition starts, and its high watermark: what is appended, be it
 // committed yet or not.
 type marks struct{ start, high int64 }

@@ -35,17 +35,45 @@ const (
 
 	// Of a command moved to the partition that its key hashes to: where it lay before.
 	headerMovedFrom = "ledgerline-moved-from"
-	// Of a dead letter: why it is one and where it lay.
+	// Of a dead letter: why it is one and where it lay; and how many bytes were left out, if it was too
+	// large to be kept whole.
 	headerCause    = "ledgerline-cause"
 	headerDetail   = "ledgerline-detail"
 	headerPosition = "ledgerline-position"
+	headerLeftOut  = "ledgerline-bytes-left-out"
 
 	contentAvro = "application/avro"
 	contentJSON = "application/json"
 )
 
-// MaxCommandBytes is the largest command value that is decided; topics take twice as much.
-const MaxCommandBytes = 1 << 20
+const (
+	// MaxCommandBytes is the largest command that is decided, with its key and headers; topics take
+	// twice as much.
+	MaxCommandBytes = 1 << 20
+	// maxLetterBytes is the largest record that is kept whole as a dead letter: what is added to it must
+	// fit into its batch too.
+	maxLetterBytes = maxRecordBatch - 16<<10
+	// maxDetail bounds what is told about a fault, which may quote what came in.
+	maxDetail = 1000
+)
+
+// sizeOf is a record's key, value and headers in bytes. That of a batch which came in compressed may
+// be far above what topics take.
+func sizeOf(r *kgo.Record) int {
+	n := len(r.Key) + len(r.Value)
+	for i := range r.Headers {
+		n += len(r.Headers[i].Key) + len(r.Headers[i].Value)
+	}
+	return n
+}
+
+// shorten cuts a detail.
+func shorten(detail string) string {
+	if len(detail) > maxDetail {
+		return strings.ToValidUTF8(detail[:maxDetail], "") + "…"
+	}
+	return detail
+}
 
 func header(r *kgo.Record, key string) string {
 	for i := range r.Headers {
@@ -103,6 +131,18 @@ func faultOf(err error) *processing.Fault {
 	return f
 }
 
+func tooLarge(r *kgo.Record) *processing.Fault {
+	return &processing.Fault{Code: processing.CodeTooLarge, Detail: fmt.Sprintf("%d bytes, at most %d are decided", sizeOf(r), MaxCommandBytes), DeadLetter: true}
+}
+
+// idempotencyKey is what a command's id is made of: its own, or its position.
+func idempotencyKey(r *kgo.Record) string {
+	if key := header(r, headerID); key != "" {
+		return key
+	}
+	return fmt.Sprintf("%s/%d@%d", r.Topic, r.Partition, r.Offset)
+}
+
 // command decodes a record of a commands topic. An error wraps errUnready.
 func (w *wire) command(ctx context.Context, a *processing.Aggregate, r *kgo.Record) (processing.Input, error) {
 	c := processing.Command{
@@ -112,19 +152,18 @@ func (w *wire) command(ctx context.Context, a *processing.Aggregate, r *kgo.Reco
 	fault := func(f *processing.Fault) (processing.Input, error) {
 		return processing.Input{Command: c, Fault: f}, nil
 	}
-	key := header(r, headerID)
-	if key == "" {
-		key = fmt.Sprintf("%s/%d@%d", r.Topic, r.Partition, r.Offset)
-	}
 	var err error
-	if c.ID, err = processing.CommandID(key); err != nil {
+	if c.ID, err = processing.CommandID(idempotencyKey(r)); err != nil {
 		return fault(&processing.Fault{Code: processing.CodeInvalidCommand, Detail: headerID + ": " + err.Error(), DeadLetter: true})
 	}
 	if err := processing.ValidateID("key", c.AggregateID); err != nil {
+		if len(r.Key) > processing.MaxIDLength {
+			c.ID = "" // an outcome holds the key three times: it would not fit into its topic
+		}
 		return fault(&processing.Fault{Code: processing.CodeInvalidAggregateID, Detail: err.Error(), DeadLetter: true})
 	}
-	if len(r.Value) > MaxCommandBytes {
-		return fault(&processing.Fault{Code: processing.CodeTooLarge, Detail: fmt.Sprintf("%d bytes, at most %d are decided", len(r.Value), MaxCommandBytes), DeadLetter: true})
+	if sizeOf(r) > MaxCommandBytes {
+		return fault(tooLarge(r))
 	}
 	if v := header(r, headerExpectedVersion); v != "" {
 		n, err := strconv.ParseInt(v, 10, 64)
@@ -215,7 +254,7 @@ func (w *wire) eventRecord(ctx context.Context, e processing.Event) (*kgo.Record
 	}
 	h.add(headerCorrelationID, e.CorrelationID)
 	h.add(headerTraceParent, e.TraceParent)
-	return &kgo.Record{Topic: topic, Partition: e.Partition, Key: []byte(e.AggregateID), Value: value, Headers: h, Timestamp: e.Time}, nil
+	return &kgo.Record{Topic: topic, Partition: e.Partition, Key: []byte(e.AggregateID), Value: value, Headers: h}, nil
 }
 
 // eventError says that an event will never decode with this binary.
@@ -263,6 +302,7 @@ func (w *wire) event(ctx context.Context, aggregate string, r *kgo.Record) (proc
 // outcomeRecord encodes an outcome; input is the offset of the command record that it answers.
 func (w *wire) outcomeRecord(ctx context.Context, partition int32, o *processing.Outcome, input int64) (*kgo.Record, error) {
 	topic := w.topics.Outcomes(o.Aggregate)
+	o.Detail = shorten(o.Detail)
 	value, err := w.codec.Encode(ctx, topic, *o)
 	if err != nil {
 		return nil, fmt.Errorf("encoding outcome of %s: %w", o.CommandID, err)
@@ -273,10 +313,11 @@ func (w *wire) outcomeRecord(ctx context.Context, partition int32, o *processing
 	h.add(headerType, w.codec.FullName(*o))
 	h.add(headerSource, w.source)
 	h.add(headerSubject, o.AggregateID)
+	h.add(headerTime, o.Time.UTC().Format(time.RFC3339Nano))
 	h.add(headerContentType, contentAvro)
 	h.add(headerCommandID, o.CommandID)
 	h.add(headerCommandOffset, strconv.FormatInt(input, 10))
-	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(o.AggregateID), Value: value, Headers: h, Timestamp: o.Time}, nil
+	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(o.AggregateID), Value: value, Headers: h}, nil
 }
 
 // outcome decodes a record of an outcomes topic, and returns the offset of the command record that it
@@ -298,18 +339,33 @@ func (w *wire) outcome(ctx context.Context, r *kgo.Record) (processing.Outcome, 
 	return o, input, nil
 }
 
-// moved returns the copy of a misplaced command for the partition that its key hashes to.
+// moved returns the copy of a misplaced command for the partition that its key hashes to. Without an
+// id of its own it gets that of the place where it first lay, so that two copies are one command.
+//
+// Neither it nor any other record that a worker writes carries a time of before: the client takes a
+// record's timestamp for the time at which it was handed over, and gives up on an old one at once.
 func moved(r *kgo.Record, to int32) *kgo.Record {
-	h := append(headers{}, r.Headers...)
+	var h headers
+	if header(r, headerID) == "" {
+		h.add(headerID, idempotencyKey(r))
+	}
+	h = append(h, r.Headers...)
 	h.add(headerMovedFrom, fmt.Sprintf("%d@%d", r.Partition, r.Offset))
-	return &kgo.Record{Topic: r.Topic, Partition: to, Key: r.Key, Value: r.Value, Headers: h, Timestamp: r.Timestamp}
+	return &kgo.Record{Topic: r.Topic, Partition: to, Key: r.Key, Value: r.Value, Headers: h}
 }
 
-// deadLetter returns the record that keeps a command which cannot be decided, as it was.
+// deadLetter returns the record that keeps a command which cannot be decided, as it was. Of one that
+// is too large for the topic it keeps the position alone.
 func (w *wire) deadLetter(aggregate string, r *kgo.Record, f *processing.Fault) *kgo.Record {
+	letter := &kgo.Record{Topic: w.topics.DeadLetters(aggregate), Key: r.Key, Value: r.Value}
 	h := append(headers{}, r.Headers...)
+	if n := sizeOf(r); n > maxLetterBytes {
+		letter.Key, letter.Value = nil, nil
+		h = headers{{Key: headerLeftOut, Value: strconv.AppendInt(nil, int64(n), 10)}}
+	}
 	h.add(headerCause, f.Code)
-	h.add(headerDetail, f.Detail)
+	h.add(headerDetail, shorten(f.Detail))
 	h.add(headerPosition, processing.Position{Aggregate: aggregate, Partition: r.Partition, Offset: r.Offset}.String())
-	return &kgo.Record{Topic: w.topics.DeadLetters(aggregate), Key: r.Key, Value: r.Value, Headers: h, Timestamp: r.Timestamp}
+	letter.Headers = h
+	return letter
 }

@@ -42,7 +42,7 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		if end := high[tp].high; at > end {
 			return nil, fmt.Errorf("commands of %s end at %d, before the committed offset %d: the topic was recreated or truncated", tp, end, at)
 		}
-		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), epoch: epoch}
+		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), epoch: epoch, from: max(at, 0)}
 		recovered[tp] = o
 		events := topicPartition{s.cfg.Topics.Events(a.Name), tp.partition}
 		outcomes := topicPartition{s.cfg.Topics.Outcomes(a.Name), tp.partition}

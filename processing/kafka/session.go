@@ -39,6 +39,8 @@ type ownedPartition struct {
 	*processing.Partition
 	// epoch is the assignment's: a partition that went and came back in between is another one.
 	epoch uint64
+	// from is the offset that was committed at recovery: what lies before it is dealt with.
+	from int64
 	// outcomeStart is where the log of outcomes began at recovery.
 	outcomeStart int64
 }

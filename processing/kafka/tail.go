@@ -153,12 +153,17 @@ func (t *tail) again(cause error) error {
 	return cause
 }
 
-// Log implements processing.Log on the events topics.
+// Log implements processing.Log and processing.EventReader on the events topics.
 type Log struct {
 	cfg LogConfig
 	cl  *kgo.Client
 	adm *kadm.Client
+	// readers are lent to EventsAt; one without a client is opened when it is first needed.
+	readers chan *reader
 }
+
+// eventReaders is how many calls of EventsAt read at once.
+const eventReaders = 4
 
 // NewLog checks the configuration and makes a client, which connects when it is used.
 func NewLog(cfg LogConfig) (*Log, error) {
@@ -169,11 +174,22 @@ func NewLog(cfg LogConfig) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a client of %v: %w", cfg.Client.Brokers, err)
 	}
-	return &Log{cfg: cfg, cl: cl, adm: kadm.NewClient(cl)}, nil
+	l := &Log{cfg: cfg, cl: cl, adm: kadm.NewClient(cl), readers: make(chan *reader, eventReaders)}
+	for range eventReaders {
+		l.readers <- &reader{}
+	}
+	return l, nil
 }
 
-// Close closes the connections.
-func (l *Log) Close() { l.cl.Close() }
+// Close waits for the calls of EventsAt and closes the connections.
+func (l *Log) Close() {
+	for range eventReaders {
+		if r := <-l.readers; r.cl != nil {
+			r.close()
+		}
+	}
+	l.cl.Close()
+}
 
 // Identity implements processing.Log.
 func (l *Log) Identity(ctx context.Context) (processing.Identity, error) {

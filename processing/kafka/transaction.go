@@ -50,7 +50,7 @@ func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
 		b := t.batches[tp]
 		o := s.owned[tp]
 		o.Commit(b)
-		s.w.committed[tp] = max(s.w.committed[tp], o.LastEvent())
+		s.w.committed[tp] = o.LastEvent()
 		for _, d := range b.Decisions {
 			if d.Outcome != nil {
 				out := *d.Outcome
@@ -93,10 +93,8 @@ func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedP
 		if home, err := s.home(ctx, r); err != nil {
 			return err
 		} else if home != r.Partition {
-			if header(r, headerMovedFrom) == "" {
-				t.produced = append(t.produced, producedRecord{record: moved(r, home)})
-			} else {
-				t.produced = append(t.produced, producedRecord{record: s.w.wire.deadLetter(a.Name, r, &processing.Fault{Code: processing.CodeMisplaced, Detail: fmt.Sprintf("moved before, and still its key belongs to partition %d", home)})})
+			if r.Offset >= o.from { // else it was moved before the partition was recovered
+				t.produced = append(t.produced, producedRecord{record: s.misplaced(a, r, home)})
 			}
 			continue
 		}
@@ -133,6 +131,17 @@ func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedP
 		}
 	}
 	return nil
+}
+
+// misplaced returns what becomes of a command in a partition that its key does not hash to.
+func (s *session) misplaced(a *processing.Aggregate, r *kgo.Record, home int32) *kgo.Record {
+	switch {
+	case header(r, headerMovedFrom) != "":
+		return s.w.wire.deadLetter(a.Name, r, &processing.Fault{Code: processing.CodeMisplaced, Detail: fmt.Sprintf("moved before, and still its key belongs to partition %d", home)})
+	case sizeOf(r) > MaxCommandBytes:
+		return s.w.wire.deadLetter(a.Name, r, tooLarge(r))
+	}
+	return moved(r, home)
 }
 
 // home is the partition that a command's key hashes to.

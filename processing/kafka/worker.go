@@ -158,6 +158,8 @@ func (w *Worker) session(ctx context.Context) error {
 		kgo.HeartbeatInterval(time.Second),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		// Where nothing was ever committed, all commands are waiting. Nothing else may move a position.
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.RequireStableFetchOffsets(),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
