@@ -35,7 +35,7 @@ func (f provisionFlags) plan(ctx context.Context, app App, p Process) (*Provisio
 	changes, err := v.Plan(ctx)
 	if err != nil {
 		v.Close()
-		return nil, nil, err
+		return nil, nil, startError(err)
 	}
 	return v, changes, nil
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"reflect"
 	"time"
 
 	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/processing/httpapi"
 	"github.com/ledgerline/ledgerline/processing/kafka"
 	"github.com/ledgerline/ledgerline/readstore"
 	"github.com/ledgerline/ledgerline/readstore/redisstore"
@@ -40,6 +42,7 @@ type link struct {
 	client   kafka.ClientConfig
 	registry *kafka.Registry
 	codec    *schemas.Codec
+	schema   httpapi.JSONSchema
 	byTopic  map[string][]string // full names of schemas
 	cluster  kafka.Cluster
 }
@@ -56,6 +59,7 @@ func connect(ctx context.Context, app App, conn Connection) (*link, error) {
 	l := &link{
 		app: app, conn: conn, topics: kafka.Topics{Prefix: conn.Prefix},
 		client: kafka.ClientConfig{Brokers: conn.Brokers, ClientID: app.Name, Log: conn.Log},
+		schema: jsonSchemas(bindings),
 	}
 	if l.registry, err = kafka.NewRegistry(kafka.RegistryConfig{URL: conn.RegistryURL}); err != nil {
 		return nil, err
@@ -70,6 +74,9 @@ func connect(ctx context.Context, app App, conn Connection) (*link, error) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return nil, fmt.Errorf("the brokers %v did not answer in %s: %w; set --brokers", conn.Brokers, startTimeout, err)
 		}
+		if _, mismatch := errors.AsType[*kafka.MismatchError](err); !mismatch {
+			err = fmt.Errorf("%w; set --brokers", err)
+		}
 		return nil, err
 	}
 	return l, nil
@@ -81,6 +88,9 @@ func (l *link) preload(ctx context.Context) error {
 	defer cancel()
 	for topic, names := range l.byTopic {
 		if err := l.codec.Preload(ctx, topic, names...); err != nil {
+			if !errors.Is(err, schemas.ErrNotRegistered) {
+				err = fmt.Errorf("%w; set --registry-url", err)
+			}
 			return err
 		}
 	}
@@ -108,7 +118,9 @@ func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
 	store, err := redisstore.New(redisstore.Config{Client: client, Prefix: l.conn.redisPrefix()})
 	if err == nil {
 		cctx, cancel := context.WithTimeout(ctx, startTimeout)
-		err = store.Check(cctx)
+		if err = store.Check(cctx); isNetwork(err) {
+			err = fmt.Errorf("%w; set --redis-url", err)
+		}
 		cancel()
 	}
 	if err != nil {
@@ -116,6 +128,12 @@ func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
 		return nil, nil, err
 	}
 	return store, closeClient, nil
+}
+
+// isNetwork tells that nobody answered from an answer that was not liked.
+func isNetwork(err error) bool {
+	_, ok := errors.AsType[net.Error](err)
+	return ok
 }
 
 // sameLog refuses read models that were built from another cluster or from topics that are gone.

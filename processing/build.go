@@ -74,6 +74,16 @@ var (
 // builder has gone silent, and returns it once it is ready: within one batch of the end of the log.
 // From then on processors follow it. It is neither verified nor active.
 func Build(ctx context.Context, cfg RebuildConfig) (readstore.Generation, error) {
+	return buildIf(ctx, cfg, always)
+}
+
+func always(readstore.Catalog) bool { return true }
+
+// errNotNeeded is returned by buildIf if the catalog says that there is nothing to build.
+var errNotNeeded = errors.New("no generation is needed")
+
+// buildIf builds if the catalog still says so when the generation is claimed.
+func buildIf(ctx context.Context, cfg RebuildConfig, needed func(readstore.Catalog) bool) (readstore.Generation, error) {
 	if err := cfg.check(); err != nil {
 		return readstore.Generation{}, err
 	}
@@ -81,7 +91,7 @@ func Build(ctx context.Context, cfg RebuildConfig) (readstore.Generation, error)
 	if err != nil {
 		return readstore.Generation{}, err
 	}
-	g, err := claim(ctx, &cfg)
+	g, err := claim(ctx, &cfg, needed)
 	if err != nil {
 		return g, err
 	}
@@ -103,7 +113,7 @@ func Build(ctx context.Context, cfg RebuildConfig) (readstore.Generation, error)
 	}
 	err = UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
 		mine, ok := c.Generations[g.ID]
-		if !ok || mine.Builder != g.Builder {
+		if !ok || mine.State != readstore.Building || mine.Builder != g.Builder {
 			return fmt.Errorf("generation %s of %s was taken over while it was built", g.ID, cfg.Model.Name)
 		}
 		mine.State, mine.ReadyAt, mine.Builder, mine.LeaseUntil = readstore.Ready, cfg.Now().UTC(), "", time.Time{}
@@ -130,7 +140,7 @@ func (c *RebuildConfig) retireBroken(ctx context.Context, id string, cause error
 }
 
 // claim makes a new generation, or takes over the one whose builder has gone silent.
-func claim(ctx context.Context, cfg *RebuildConfig) (readstore.Generation, error) {
+func claim(ctx context.Context, cfg *RebuildConfig, needed func(readstore.Catalog) bool) (readstore.Generation, error) {
 	id, err := cfg.Events.Identity(ctx)
 	if err != nil {
 		return readstore.Generation{}, err
@@ -139,6 +149,9 @@ func claim(ctx context.Context, cfg *RebuildConfig) (readstore.Generation, error
 	owner := cfg.Owner + " " + uuid.NewString()[:8]
 	var g readstore.Generation
 	err = UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
+		if !needed(*c) {
+			return errNotNeeded
+		}
 		for _, old := range c.Generations {
 			if old.State != readstore.Building || old.CodeVersion != cfg.Model.CodeVersion {
 				continue
@@ -253,7 +266,7 @@ func (b *build) behind() (n int64) {
 func (b *build) renew(ctx context.Context, now time.Time) error {
 	return UpdateCatalog(ctx, b.cfg.Store, b.cfg.Model.Name, func(c *readstore.Catalog) error {
 		g, ok := c.Generations[b.g.ID]
-		if !ok || g.Builder != b.g.Builder {
+		if !ok || g.State != readstore.Building || g.Builder != b.g.Builder {
 			return fmt.Errorf("generation %s was taken over by %q or removed", b.g.ID, g.Builder)
 		}
 		g.LeaseUntil = now.UTC().Add(Lease)

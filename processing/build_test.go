@@ -148,18 +148,24 @@ func TestBuildThatIsTakenOverStops(t *testing.T) {
 		cfg, _, l, c := rebuildOf(m, 500)
 		var second readstore.Generation
 		var secondErr error
+		late := 0
 		l.before = func(l *sliceLog) {
 			if l.delivered > l.total(m)/2 {
 				l.before = nil
 				c.now = c.now.Add(Lease + time.Second) // the first one was held up for long
 				second, secondErr = Build(t.Context(), cfg)
+				l.before = func(*sliceLog) { late++ }
 			}
 		}
 		first, err := Build(t.Context(), cfg)
 		if err == nil || !strings.Contains(err.Error(), "taken over") {
 			t.Errorf("the first builder: %v", err)
 		}
-		if secondErr != nil || second.ID != first.ID || catalogOf(t, cfg).Generations[first.ID].State != readstore.Ready {
+		if late > 0 {
+			t.Errorf("the first builder read on, %d runs", late)
+		}
+		if secondErr != nil || second.ID != first.ID || catalogOf(t, cfg).Generations[first.ID].State != readstore.Ready ||
+			!catalogOf(t, cfg).Generations[first.ID].LeaseUntil.IsZero() {
 			t.Errorf("the second builder built %s after %s: %v", second.ID, first.ID, secondErr)
 		}
 		mustHoldAll(t, cfg, second, l)
@@ -173,7 +179,7 @@ func TestBuildKeepsItsLease(t *testing.T) {
 		c.now = c.now.Add(Lease / 4)
 		if l.delivered > 0 {
 			tried++
-			if _, err := claim(t.Context(), &cfg); !errors.Is(err, ErrBeingBuilt) {
+			if _, err := claim(t.Context(), &cfg, always); !errors.Is(err, ErrBeingBuilt) {
 				t.Errorf("claimed from a builder at work: %v", err)
 			}
 		}
@@ -198,7 +204,7 @@ func TestBuildOfAnotherCodeVersionOrLogBeginsAnew(t *testing.T) {
 	if g := half(); g.ID != "" && catalogOf(t, cfg).Generations[g.ID].ID != "" {
 		t.Fatalf("claimed %+v", g)
 	}
-	old, err := claim(t.Context(), &cfg)
+	old, err := claim(t.Context(), &cfg, always)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,6 +310,33 @@ func TestBuildSurvivesAFallingStore(t *testing.T) {
 		g, err := Build(t.Context(), cfg)
 		if err != nil || falls == 0 {
 			t.Fatalf("%v after %d falls", err, falls)
+		}
+		mustHoldAll(t, cfg, g, l)
+	})
+}
+
+// TestBuildReadsAgainWhatFellAtTheEnd: the store falls back to nothing ahead of the last run.
+func TestBuildReadsAgainWhatFellAtTheEnd(t *testing.T) {
+	bothModels(t, func(t *testing.T, m *ReadModel) {
+		cfg, store, l, c := rebuildOf(m, 50)
+		ctx, die := context.WithCancel(t.Context())
+		l.before = func(l *sliceLog) {
+			if l.delivered > 0 {
+				die()
+			}
+		}
+		if _, err := Build(ctx, cfg); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		c.now = c.now.Add(Lease + time.Second)
+		l.batch = 1000
+		l.before = func(l *sliceLog) {
+			l.before = nil
+			store.rollBack(0)
+		}
+		g, err := Build(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
 		}
 		mustHoldAll(t, cfg, g, l)
 	})

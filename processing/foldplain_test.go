@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/ledgerline/ledgerline/readstore"
 	"github.com/ledgerline/ledgerline/readstore/memstore"
@@ -136,6 +137,7 @@ func checkEnd(store readstore.Writer, m *ReadModel, g readstore.Generation, l *s
 // shakyStore is a memstore that can be rolled back, and that fails where it is told to.
 type shakyStore struct {
 	*memstore.Store
+	mu sync.Mutex // guards what follows
 	// history holds the applied writes in order: a store is rolled back by applying fewer of them again.
 	history []readstore.Write
 	// The next call fails: a load, a write that is not made, one that is, or one of whose buckets nobody
@@ -147,6 +149,8 @@ type shakyStore struct {
 func newShakyStore() *shakyStore { return &shakyStore{Store: memstore.New()} }
 
 func (s *shakyStore) Apply(ctx context.Context, writes []readstore.Write) ([]readstore.Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.failBefore {
 		s.failBefore = false
 		return nil, errWeird
@@ -169,12 +173,21 @@ func (s *shakyStore) Apply(ctx context.Context, writes []readstore.Write) ([]rea
 }
 
 func (s *shakyStore) Load(ctx context.Context, b readstore.Bucket, ids []string) (map[string]string, readstore.Checkpoints, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.loads++
 	if s.failLoad {
 		s.failLoad = false
 		return nil, nil, errWeird
 	}
 	return s.Store.Load(ctx, b, ids)
+}
+
+// breakNext makes the next write break a bucket.
+func (s *shakyStore) breakNext() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failBucket = true
 }
 
 // rollBack makes the store what it was after n writes. Catalogs stay.

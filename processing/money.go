@@ -11,7 +11,7 @@ type Money struct {
 	// MinorUnits is the amount; it may be negative where a domain allows it.
 	MinorUnits int64 `avro:"minor_units" json:"minor_units"`
 	// Currency is an ISO 4217 code: three upper-case letters.
-	Currency string `avro:"currency" json:"currency"`
+	Currency string `avro:"currency" json:"currency" pattern:"^[A-Z]{3}$"`
 }
 
 // String writes the amount as "1250 GBP".

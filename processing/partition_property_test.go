@@ -1,7 +1,6 @@
 package processing
 
 import (
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -243,6 +242,6 @@ func TestCommandIDsAreForgottenInTime(t *testing.T) {
 		t.Errorf("lowest outcome is %d with no id remembered", p.ids.lowest)
 	}
 	if _, ok := p.Decided("a", fresh); ok {
-		t.Error(fmt.Sprintf("%s is still known", fresh))
+		t.Errorf("%s is still known", fresh)
 	}
 }

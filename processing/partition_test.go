@@ -224,6 +224,18 @@ func TestDecideChangesNothing(t *testing.T) {
 	}
 }
 
+// TestRecoveryReachesBeyondTheCommittedOffset: an outcome alone says that its command is decided, and an
+// event alone what time it is.
+func TestRecoveryReachesBeyondTheCommittedOffset(t *testing.T) {
+	p := NewPartition(jars, 3, 4, Metadata{LastEvent: -1, LastOutcome: -1, LowestOutcome: -1})
+	p.RecoverOutcome(Outcome{CommandID: timedID(noon, 1), AggregateID: "a", Status: Failed, Time: noon}, 8)
+	p.RecoverEvent(Event{AggregateID: "a", Data: CoinsPut{1}, Version: 1, Time: noon.Add(time.Second)})
+	b := p.Decide(noon, []Input{command(8, "a", timedID(noon, 1), Put{1}, nil), command(9, "a", timedID(noon, 2), Put{1}, nil)})
+	if len(b.Decisions) != 1 || b.Decisions[0].Input.Command.Offset != 9 || b.Next != 10 || !b.At.Equal(noon.Add(time.Second)) {
+		t.Errorf("%d decisions, next %d, at %s", len(b.Decisions), b.Next, b.At)
+	}
+}
+
 func TestRecoverOutcomeKeepsOffItsBytes(t *testing.T) {
 	buffer := []byte("0123456789abcdef and what follows")
 	p := NewPartition(jars, 3, 0, Metadata{})

@@ -70,7 +70,7 @@ func (p *Processor) Revoke(sources []readstore.Source) {
 
 // Refresh looks which generations are to be followed. The sources in rewind are where new ones begin.
 func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, error) {
-	rewind := map[readstore.Source]int64{}
+	moved := map[readstore.Source]int64{}
 	wanted := map[string]bool{}
 	for _, m := range p.cfg.Models {
 		catalog, err := p.cfg.Store.Catalog(ctx, m.Name)
@@ -99,7 +99,7 @@ func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, er
 				return nil, err
 			}
 			p.followers[key] = f
-			lowest(rewind, from)
+			maps.Copy(moved, from)
 			p.cfg.Log.InfoContext(ctx, "generation followed", "projection", m.Name, "generation", id)
 		}
 	}
@@ -108,12 +108,12 @@ func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, er
 			delete(p.followers, key)
 		}
 	}
-	return rewind, nil
+	return p.starts(ctx, moved)
 }
 
 // Apply has every follower fold what was read.
 func (p *Processor) Apply(ctx context.Context, in Fetched) (map[readstore.Source]int64, error) {
-	rewind := map[readstore.Source]int64{}
+	moved := map[readstore.Source]int64{}
 	for key, f := range p.followers {
 		again, err := f.Apply(ctx, in)
 		if errors.Is(err, readstore.ErrBroken) {
@@ -123,9 +123,35 @@ func (p *Processor) Apply(ctx context.Context, in Fetched) (map[readstore.Source
 		if err != nil {
 			return nil, err
 		}
-		lowest(rewind, again)
+		maps.Copy(moved, again)
 	}
-	return rewind, nil
+	return p.starts(ctx, moved)
+}
+
+// starts returns, for the sources of moved, the lowest offset that any follower needs: what suits the
+// one that asked may lie ahead of what another one has yet to see.
+func (p *Processor) starts(ctx context.Context, moved map[readstore.Source]int64) (map[readstore.Source]int64, error) {
+	from := map[readstore.Source]int64{}
+	if len(moved) == 0 {
+		return from, nil
+	}
+	for key, f := range p.followers {
+		needs, err := f.needs(ctx)
+		if errors.Is(err, readstore.ErrBroken) {
+			p.giveUp(ctx, key, f, err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		lowest(from, needs)
+	}
+	for s := range from {
+		if _, ok := moved[s]; !ok {
+			delete(from, s)
+		}
+	}
+	return from, nil
 }
 
 // giveUp retires a broken generation, so that another one is built.

@@ -101,7 +101,7 @@ func Keep(ctx context.Context, cfg RebuildConfig) error {
 		return err
 	}
 	for {
-		if err := keep(ctx, cfg); err != nil && ctx.Err() == nil && !errors.Is(err, ErrBeingBuilt) {
+		if err := keep(ctx, cfg); err != nil && ctx.Err() == nil && !errors.Is(err, ErrBeingBuilt) && !errors.Is(err, errNotNeeded) {
 			cfg.Log.WarnContext(ctx, "read model is not kept, trying again", "projection", cfg.Model.Name, "err", err)
 		}
 		select {
@@ -120,17 +120,27 @@ func keep(ctx context.Context, cfg RebuildConfig) error {
 	if g, ok := c.ActiveGeneration(); ok && g.State == readstore.Ready {
 		return nil
 	}
+	g, ok := ready(c, cfg.Model)
+	if !ok {
+		g, err = buildIf(ctx, cfg, func(c readstore.Catalog) bool {
+			_, ok := ready(c, cfg.Model)
+			return !ok
+		})
+		if err != nil {
+			return err
+		}
+		cfg.Log.InfoContext(ctx, "generation built", "projection", cfg.Model.Name, "generation", g.ID)
+	}
+	_, err = Promote(ctx, cfg, g.ID, true, 10*time.Second)
+	return cfg.retireBroken(ctx, g.ID, err)
+}
+
+// ready returns a ready generation of the model's code version.
+func ready(c readstore.Catalog, m *ReadModel) (readstore.Generation, bool) {
 	for _, g := range c.Generations {
-		if g.State == readstore.Ready && g.CodeVersion == cfg.Model.CodeVersion {
-			_, err := Promote(ctx, cfg, g.ID, true, 10*time.Second)
-			return cfg.retireBroken(ctx, g.ID, err)
+		if g.State == readstore.Ready && g.CodeVersion == m.CodeVersion {
+			return g, true
 		}
 	}
-	g, err := Build(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	cfg.Log.InfoContext(ctx, "generation built", "projection", cfg.Model.Name, "generation", g.ID)
-	_, err = Promote(ctx, cfg, g.ID, true, 10*time.Second)
-	return err
+	return readstore.Generation{}, false
 }

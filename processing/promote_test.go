@@ -91,7 +91,7 @@ func TestPromoteWaitsForTheEnd(t *testing.T) {
 		g := mustBuild(t, cfg)
 		fill(l, 50)
 		go func() {
-			time.Sleep(2 * time.Second) // simulated: a processor that comes late
+			pass(2 * time.Second) // a processor that comes late
 			process(ctx, t, []*ReadModel{cfg.Model}, cfg.Store, l)
 		}()
 		began := time.Now()
@@ -123,11 +123,20 @@ func TestPromoteMovesThePointer(t *testing.T) {
 	})
 }
 
+// pass lets simulated time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
+func keepOn(ctx context.Context, t *testing.T, cfg RebuildConfig) {
+	if err := Keep(ctx, cfg); err != nil {
+		t.Error(err)
+	}
+}
+
 // active waits up to a minute for an active ready generation other than not.
 func active(t *testing.T, cfg RebuildConfig, not string) readstore.Generation {
 	t.Helper()
 	for range 600 {
-		time.Sleep(100 * time.Millisecond)
+		pass(100 * time.Millisecond)
 		if g, ok := catalogOf(t, cfg).ActiveGeneration(); ok && g.ID != not && g.State == readstore.Ready {
 			return g
 		}
@@ -140,18 +149,14 @@ func TestKeep(t *testing.T) {
 	inBubble(t, func(t *testing.T, ctx context.Context, cfg RebuildConfig, l *sliceLog) {
 		go process(ctx, t, []*ReadModel{cfg.Model}, cfg.Store, l)
 		for range 2 {
-			go func() {
-				if err := Keep(ctx, cfg); err != nil {
-					t.Error(err)
-				}
-			}()
+			go keepOn(ctx, t, cfg)
 		}
 		first := active(t, cfg, "")
 		if !first.VerifiedAt.IsZero() {
 			t.Error("what was never verified says that it was")
 		}
 		fill(l, 100)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		mustHoldAll(t, cfg, first, l)
 		if n := len(catalogOf(t, cfg).Generations); n > 2 {
 			t.Errorf("%d generations", n)
@@ -161,7 +166,7 @@ func TestKeep(t *testing.T) {
 		setState(t, cfg, first.ID, readstore.Retired)
 		second := active(t, cfg, first.ID)
 		fill(l, 20)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		mustHoldAll(t, cfg, second, l)
 
 		// Wiped.
@@ -175,7 +180,7 @@ func TestKeep(t *testing.T) {
 			t.Fatal(err)
 		}
 		third := active(t, cfg, "")
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		mustHoldAll(t, cfg, third, l)
 		if third.ID == first.ID || third.ID == second.ID {
 			t.Errorf("generation %s came back", third.ID)
@@ -189,17 +194,18 @@ func TestKeepLeavesAnotherCodeVersionAlone(t *testing.T) {
 		if _, err := Promote(ctx, cfg, g.ID, true, 0); err != nil {
 			t.Fatal(err)
 		}
+		spare := mustBuild(t, cfg) // ready too, and of the old code version
 		next := cfg
 		raised := *cfg.Model
 		raised.CodeVersion = 2
 		next.Model = &raised
-		go Keep(ctx, next)
-		time.Sleep(time.Minute)
-		if c := catalogOf(t, cfg); len(c.Generations) != 1 || c.Active != g.ID {
+		go keepOn(ctx, t, next)
+		pass(time.Minute)
+		if c := catalogOf(t, cfg); len(c.Generations) != 2 || c.Active != g.ID {
 			t.Errorf("beside an unbroken active generation: %+v", c)
 		}
 		setState(t, cfg, g.ID, readstore.Retired)
-		if now := active(t, next, g.ID); now.CodeVersion != 2 {
+		if now := active(t, next, g.ID); now.CodeVersion != 2 || now.ID == spare.ID {
 			t.Errorf("promoted %+v", now)
 		}
 	})
@@ -209,13 +215,12 @@ func TestKeepLeavesAnotherCodeVersionAlone(t *testing.T) {
 func TestBrokenGenerationIsReplaced(t *testing.T) {
 	inBubble(t, func(t *testing.T, ctx context.Context, cfg RebuildConfig, l *sliceLog) {
 		go process(ctx, t, []*ReadModel{cfg.Model}, cfg.Store, l)
-		go Keep(ctx, cfg)
+		go keepOn(ctx, t, cfg)
 		first := active(t, cfg, "")
-		synctest.Wait()
-		cfg.Store.(*shakyStore).failBucket = true
+		cfg.Store.(*shakyStore).breakNext()
 		fill(l, 10)
 		second := active(t, cfg, first.ID)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		mustHoldAll(t, cfg, second, l)
 		if at := catalogOf(t, cfg).Generations[first.ID].State; at != readstore.Retired {
 			t.Errorf("the broken generation is %s", at)
@@ -229,7 +234,7 @@ func TestKeepPassesABrokenReadyGeneration(t *testing.T) {
 	inBubble(t, func(t *testing.T, ctx context.Context, cfg RebuildConfig, l *sliceLog) {
 		g := mustBuild(t, cfg)
 		cfg.Store = &brokenStore{shakyStore: cfg.Store.(*shakyStore), broken: g.ID}
-		go Keep(ctx, cfg)
+		go keepOn(ctx, t, cfg)
 		if now := active(t, cfg, ""); now.ID == g.ID {
 			t.Errorf("the broken generation is active")
 		}

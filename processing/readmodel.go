@@ -3,6 +3,7 @@ package processing
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	"github.com/ledgerline/ledgerline/readstore"
 )
@@ -40,6 +41,7 @@ func (p Documents[D]) Erase() *ReadModel {
 	}
 	m := &ReadModel{
 		Name: p.Name, Collection: p.Collection, CodeVersion: p.CodeVersion, Aggregates: []string{p.Aggregate}, KeyedAsEvents: true,
+		Shows:       reflect.TypeFor[D](),
 		newDocument: func() any { return new(D) },
 		fold:        func(doc any, e Event) error { return p.Fold(doc.(*D), e) },
 	}
@@ -61,6 +63,9 @@ type Operations struct {
 	Project func(event Event) ([]readstore.Op, error)
 	// View makes the document that HTTP shows of a document's sums; sums is not empty.
 	View func(id string, sums map[string]int64) (any, error)
+	// Shows is the type of what View returns, Entry that of an entry's JSON. They serve the description
+	// of the API alone. Default to any JSON.
+	Shows, Entry reflect.Type
 	// EntriesName is the path element under a document where its entries are listed, "orders" in
 	// /v1/customers/{id}/orders. Defaults to none.
 	EntriesName string
@@ -85,7 +90,7 @@ func (p Operations) Erase() *ReadModel {
 	}
 	m := &ReadModel{
 		Name: p.Name, Collection: p.Collection, CodeVersion: p.CodeVersion, Aggregates: p.Aggregates, buckets: p.Buckets,
-		View: p.View, EntriesName: p.EntriesName, Rankings: p.Rankings, project: p.Project,
+		View: p.View, Shows: p.Shows, Entry: p.Entry, EntriesName: p.EntriesName, Rankings: p.Rankings, project: p.Project,
 	}
 	m.check()
 	return m
@@ -99,6 +104,7 @@ type ReadModel struct {
 	Aggregates    []string
 	KeyedAsEvents bool
 	View          func(id string, sums map[string]int64) (any, error)
+	Shows, Entry  reflect.Type
 	EntriesName   string
 	Rankings      []Ranking
 

@@ -81,7 +81,7 @@ func Prune(ctx context.Context, cfg RebuildConfig, generation string, grace time
 		if !prunable(*c, g, cfg.Now()) {
 			return fmt.Errorf("pruning generation %s of %s: it is active, standby or being built", g.ID, cfg.Model.Name)
 		}
-		g.State = readstore.Retired
+		g.State, g.Builder, g.LeaseUntil = readstore.Retired, "", time.Time{}
 		c.Generations[g.ID] = g
 		if c.Standby == g.ID {
 			c.Standby = ""

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ledgerline/ledgerline/readstore"
 )
@@ -49,7 +50,7 @@ const shownDifferences = 10
 // Verify folds the log anew, apart from everything that wrote the generation, and compares every key.
 // Each bucket is taken as of one moment, with the checkpoints it had then, so it may run beside
 // processors that go on writing. It holds the generation in memory twice. It proves the writing, not
-// the projection. If all agrees, the catalog says so from then on.
+// the projection. The catalog keeps when all agreed, until it does not.
 func Verify(ctx context.Context, cfg RebuildConfig, generation string) (Verification, error) {
 	if err := cfg.check(); err != nil {
 		return Verification{}, err
@@ -78,12 +79,12 @@ func Verify(ctx context.Context, cfg RebuildConfig, generation string) (Verifica
 	for n := range stored {
 		v.compare(readstore.Bucket{Model: cfg.Model.Name, Generation: g.ID, Number: n}.String(), folded[n], stored[n])
 	}
-	if !v.OK() {
-		return v, nil
-	}
 	return v, UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
 		if g, ok := c.Generations[g.ID]; ok {
-			g.VerifiedAt = cfg.Now().UTC()
+			g.VerifiedAt = time.Time{}
+			if v.OK() {
+				g.VerifiedAt = cfg.Now().UTC()
+			}
 			c.Generations[g.ID] = g
 		}
 		return nil

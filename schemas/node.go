@@ -34,6 +34,7 @@ type node struct {
 	// name and aliases are full names, of a record, enum or fixed.
 	name    string
 	aliases []string
+	doc     string
 	fields  []field
 	index   map[string]int // field name → place in fields
 	items   *node          // of an array, and the values of a map
@@ -50,6 +51,7 @@ type node struct {
 type field struct {
 	name    string
 	aliases []string
+	doc     string
 	node    *node
 	// def is the default in Avro binary; nil if there is none.
 	def []byte
@@ -84,7 +86,7 @@ func (c *compiler) compile(t *avro.SchemaNode, namespace string) (*node, error) 
 		}
 		return known, nil
 	}
-	n.name = qualify(t.Namespace, t.Name)
+	n.name, n.doc = qualify(t.Namespace, t.Name), t.Doc
 	n.symbols, n.hasDefault, n.size = t.Symbols, t.HasEnumDefault, t.Size
 	namespace = strings.TrimSuffix(strings.TrimSuffix(n.name, simpleName(n.name)), ".")
 	for _, alias := range t.Aliases {
@@ -126,7 +128,7 @@ func (c *compiler) fields(n *node, t *avro.SchemaNode, namespace string) error {
 	n.fields = make([]field, len(t.Fields))
 	for i := range t.Fields {
 		from, to := &t.Fields[i], &n.fields[i]
-		to.name, to.aliases = from.Name, from.Aliases
+		to.name, to.aliases, to.doc = from.Name, from.Aliases, from.Doc
 		n.index[from.Name] = i
 		if err := c.child(&to.node, &from.Type, namespace); err != nil {
 			return fmt.Errorf("field %s of %s: %w", from.Name, n.name, err)

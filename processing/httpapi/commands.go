@@ -27,6 +27,10 @@ type CommandsConfig struct {
 	// with 400 that names the field, an error that wraps ErrFractional with 422, any other with 400.
 	// Required.
 	DecodeJSON func(aggregate *processing.Aggregate, t processing.Type, body []byte) (any, error)
+	// Name is the service's, JSONSchema describes the commands, both for /openapi.json. Default to
+	// "ledgerline" and to commands that are told of as any object.
+	Name       string
+	JSONSchema JSONSchema
 	// Wait is the longest that a request may wait for its outcome, and how long it does unless it
 	// prefers less. Defaults to 10 s.
 	Wait time.Duration
@@ -34,13 +38,15 @@ type CommandsConfig struct {
 	Log *slog.Logger
 }
 
-// Commands answers POST /v1/{collection}/{id}/{command} and GET /v1/{collection}/{id}/commands/{command_id}.
+// Commands answers POST /v1/{collection}/{id}/{command} and GET /v1/{collection}/{id}/commands/{command_id},
+// and describes them at GET /openapi.json.
 type Commands struct {
 	config CommandsConfig
 	log    *slog.Logger
 }
 
-// NewCommands checks config. It fails if something required is missing or two commands have one path.
+// NewCommands checks config. It fails if something required is missing, two commands have one path or
+// one cannot be described.
 func NewCommands(config CommandsConfig) (*Commands, error) {
 	if len(config.Aggregates) == 0 || config.Sender == nil || config.DecodeJSON == nil {
 		return nil, errors.New("configuring HTTP commands: Aggregates, Sender and DecodeJSON are required")
@@ -61,20 +67,30 @@ func NewCommands(config CommandsConfig) (*Commands, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	return &Commands{config: config, log: config.Log}, nil
+	c := &Commands{config: config, log: config.Log}
+	if _, err := describe([]part{c.part()}); err != nil {
+		return nil, fmt.Errorf("configuring HTTP commands: %w", err)
+	}
+	return c, nil
 }
 
-// Register adds the paths of commands to mux. Queries may be registered on the same mux.
-func (c *Commands) Register(mux *http.ServeMux) {
+// Register adds the paths of commands to mux. Queries may be registered on the same mux; /openapi.json
+// then describes both.
+func (c *Commands) Register(mux *http.ServeMux) { register(mux, c.log, c.part()) }
+
+func (c *Commands) part() part {
+	p := part{name: c.config.Name, schema: c.config.JSONSchema}
 	for _, a := range c.config.Aggregates {
 		document := root + a.Collection + "/{id}"
 		for _, t := range a.Commands {
-			mux.Handle("POST "+document+"/"+processing.KebabCase(t.Name), handler(c.log, c.post(a, t)))
+			p.routes = append(p.routes, route{http.MethodPost, document + "/" + processing.KebabCase(t.Name), c.post(a, t), describePost(a, t)})
 		}
-		mux.Handle("POST "+document+unknownCommand, handler(c.log, c.unknown(a)))
-		mux.Handle("GET "+document+"/commands/{command_id}", handler(c.log, c.decision(a)))
+		p.routes = append(p.routes,
+			route{http.MethodPost, document + unknownCommand, c.unknown(a), nil},
+			route{http.MethodGet, document + "/commands/{command_id}", c.decision(a), describeDecision(a)},
+		)
 	}
-	registerFallback(mux, c.log)
+	return p
 }
 
 func (c *Commands) unknown(a *processing.Aggregate) func(http.ResponseWriter, *http.Request) error {

@@ -38,7 +38,7 @@ type decided struct {
 	Aggregate string                `json:"aggregate"`
 	ID        string                `json:"id"`
 	Version   int64                 `json:"version"`
-	Events    []processing.EventRef `json:"events"`
+	Events    []processing.EventRef `json:"events" nullable:"false"`
 }
 
 // answer shows an outcome: success is the status of an accepted one.

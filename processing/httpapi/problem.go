@@ -17,10 +17,10 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	// Code is what callers branch on; Detail is for people.
-	Code   string `json:"code"`
-	Detail string `json:"detail,omitempty"`
+	Code   string `json:"code" doc:"What callers branch on."`
+	Detail string `json:"detail,omitempty" doc:"For people; it may change."`
 	// Field names the field, parameter or header that is wrong.
-	Field     string `json:"field,omitempty"`
+	Field     string `json:"field,omitempty" doc:"The field, parameter or header that is wrong, a dotted path."`
 	CommandID string `json:"command_id,omitempty"`
 
 	headers http.Header

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/readstore"
 )
@@ -36,6 +38,10 @@ type QueriesConfig struct {
 	// collection, and what reads them.
 	Aggregates []*processing.Aggregate
 	Events     processing.EventReader
+	// Name is the service's, JSONSchema describes the events, both for /openapi.json. Default to
+	// "ledgerline" and to events whose data is told of as any object.
+	Name       string
+	JSONSchema JSONSchema
 	// Wait is the longest that a query waits for a position. Defaults to 5 s.
 	Wait time.Duration
 	// Log takes what goes wrong behind the answers. Defaults to slog.Default().
@@ -43,7 +49,7 @@ type QueriesConfig struct {
 }
 
 // Queries answers GET /v1/{collection}, /v1/{collection}/{id} and /v1/{collection}/{id}/{entries}
-// from the active generation of each read model.
+// from the active generation of each read model, and describes them at GET /openapi.json.
 //
 // With the header Ledgerline-Position a query waits until what it reads holds the effects of those
 // commands, or answers 503 read-model-behind. Of a model keyed as its events are, only positions of
@@ -54,7 +60,8 @@ type Queries struct {
 	log      *slog.Logger
 }
 
-// NewQueries checks config. It fails if something required is missing or two models have one path.
+// NewQueries checks config. It fails if something required is missing, two models have one path or one
+// cannot be described.
 func NewQueries(config QueriesConfig) (*Queries, error) {
 	if len(config.Models) == 0 || config.Store == nil || config.Partition == nil || config.Partitions == nil {
 		return nil, errors.New("configuring HTTP queries: Models, Store, Partition and Partitions are required")
@@ -89,34 +96,45 @@ func NewQueries(config QueriesConfig) (*Queries, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	return &Queries{config: config, catalogs: newCatalogs(config.Store), log: config.Log}, nil
+	q := &Queries{config: config, catalogs: newCatalogs(config.Store), log: config.Log}
+	if _, err := describe([]part{q.part()}); err != nil {
+		return nil, fmt.Errorf("configuring HTTP queries: %w", err)
+	}
+	return q, nil
 }
 
-// Register adds the paths of queries to mux. Commands may be registered on the same mux.
-func (q *Queries) Register(mux *http.ServeMux) {
+// Register adds the paths of queries to mux. Commands may be registered on the same mux; /openapi.json
+// then describes both.
+func (q *Queries) Register(mux *http.ServeMux) { register(mux, q.log, q.part()) }
+
+func (q *Queries) part() part {
+	p := part{name: q.config.Name, schema: q.config.JSONSchema}
+	get := func(path string, handle func(http.ResponseWriter, *http.Request) error, describe func(*document) (*huma.Operation, error)) {
+		p.routes = append(p.routes, route{http.MethodGet, path, handle, describe})
+	}
 	for _, m := range q.config.Models {
 		if m.Name == processing.HistoryName {
 			for _, a := range q.config.Aggregates {
 				if slices.Contains(m.Aggregates, a.Name) {
-					mux.Handle("GET "+root+a.Collection+"/{id}/events", handler(q.log, q.events(m, a.Name)))
+					get(root+a.Collection+"/{id}/events", q.events(m, a.Name), describeEvents(m, a))
 				}
 			}
 			continue
 		}
 		document := root + m.Collection + "/{id}"
 		if m.KeyedAsEvents {
-			mux.Handle("GET "+document, handler(q.log, q.document(m)))
+			get(document, q.document(m), describeDocument(m))
 		} else {
-			mux.Handle("GET "+document, handler(q.log, q.sums(m)))
+			get(document, q.sums(m), describeDocument(m))
 		}
 		if m.EntriesName != "" {
-			mux.Handle("GET "+document+"/"+m.EntriesName, handler(q.log, q.entries(m)))
+			get(document+"/"+m.EntriesName, q.entries(m), describeEntries(m))
 		}
 		if len(m.Rankings) > 0 {
-			mux.Handle("GET "+root+m.Collection, handler(q.log, q.ranked(m)))
+			get(root+m.Collection, q.ranked(m), describeRanked(m))
 		}
 	}
-	registerFallback(mux, q.log)
+	return p
 }
 
 // bucket returns the bucket of generation g that holds the document.

@@ -92,9 +92,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 	}
 	defer t.close()
 	l := &consuming{c: c, t: t, group: group, owned: map[readstore.Source]bool{}}
-	backoff := 100 * time.Millisecond
+	backoff, troubled := 100*time.Millisecond, false
 	for ctx.Err() == nil {
 		if err := l.step(ctx); err != nil && ctx.Err() == nil {
+			troubled = true
 			c.cfg.Trouble(err)
 			c.cfg.Log.WarnContext(ctx, "processing waits", "err", err)
 			select {
@@ -105,6 +106,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 			continue
 		}
 		backoff = 100 * time.Millisecond
+		if troubled {
+			troubled = false
+			c.cfg.Trouble(nil)
+		}
 	}
 	l.commit(context.WithoutCancel(ctx))
 	return nil
@@ -167,11 +172,8 @@ func (l *consuming) step(ctx context.Context) (err error) {
 		}
 		l.t.seek(l.ownedOnly(from))
 		l.failed = false
-		l.c.cfg.Trouble(nil)
 	}
-	pctx, cancel := context.WithTimeout(ctx, pollTimeout)
-	in, err := l.t.poll(pctx)
-	cancel()
+	in, err := l.t.poll(ctx, pollTimeout)
 	if err == nil && len(in.Upto) > 0 {
 		var rewind map[readstore.Source]int64
 		if rewind, err = h.Apply(ctx, in); err == nil {

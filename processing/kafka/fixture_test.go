@@ -1,8 +1,11 @@
 package kafka
 
 import (
+	"context"
 	"encoding/binary"
+	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,15 +19,60 @@ import (
 
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/domain/order"
+	"github.com/ledgerline/ledgerline/processing/embedded"
 	"github.com/ledgerline/ledgerline/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(withRegistry{m}) }
+
+// withRegistry runs the tests beside one registry that holds the schemas of orders: to fill one for
+// each test would take longer than the test.
+type withRegistry struct{ m *testing.M }
+
+var sharedRegistry string // its URL
+
+func (w withRegistry) Run() int {
+	services, err := embedded.Start(embedded.Config{})
+	if err == nil {
+		sharedRegistry = services.RegistryURL
+		err = registerOrders()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := w.m.Run()
+	if err := services.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func registerOrders() error {
+	registry, err := NewRegistry(RegistryConfig{URL: sharedRegistry})
+	if err != nil {
+		return err
+	}
+	defer registry.Close()
+	bindings, err := processing.Bindings(schemas.FS, []*processing.Aggregate{order.Decider.Erase()})
+	if err != nil {
+		return err
+	}
+	for _, b := range bindings {
+		for _, topic := range []string{"order.commands", "order.events", "order.outcomes"} {
+			if err := registry.register(context.Background(), schemas.Subject(topic, b.Schema.FullName()), b.Schema.Text()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 const (
 	testPartitions = 4
 	testGroup      = "test.ingest"
-	patience       = 8 * time.Second
+	patience       = 20 * time.Second
 )
 
 // fixture is a provisioned cluster of one broker or more, and clients that are none of ours.
@@ -41,8 +89,10 @@ type fixture struct {
 	adm      *kadm.Client
 }
 
+// newFixture lets its test run beside others: most of their time is spent waiting.
 func newFixture(t *testing.T, brokers int, opts ...kfake.Opt) *fixture {
 	t.Helper()
+	t.Parallel()
 	f := &fixture{t: t, losing: &losing{}, orders: order.Decider.Erase()}
 	cluster, err := kfake.NewCluster(append([]kfake.Opt{
 		kfake.NumBrokers(brokers),
@@ -54,17 +104,8 @@ func newFixture(t *testing.T, brokers int, opts ...kfake.Opt) *fixture {
 	}
 	t.Cleanup(cluster.Close)
 	f.cluster, f.client = cluster, ClientConfig{Brokers: cluster.ListenAddrs()}
-	f.registry = openRegistry(t, startServices(t).RegistryURL)
-	bindings, err := processing.Bindings(schemas.FS, []*processing.Aggregate{f.orders})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f.registry = openRegistry(t, sharedRegistry)
 	d := Description{Topics: Topics{}.Of("order", testPartitions)}
-	for _, b := range bindings {
-		for _, topic := range []string{"order.commands", "order.events", "order.outcomes"} {
-			d.Subjects = append(d.Subjects, Subject{Name: schemas.Subject(topic, b.Schema.FullName()), Schema: b.Schema.Text()})
-		}
-	}
 	p, err := NewProvisioner(ProvisionerConfig{Client: f.client, Registry: f.registry})
 	if err != nil {
 		t.Fatal(err)
@@ -114,10 +155,17 @@ func (f *fixture) kgo(opts ...kgo.Opt) *kgo.Client {
 type losing struct {
 	armed atomic.Int32 // request key + 1, 0 for none
 	lost  atomic.Int32
+	deny  atomic.Bool
 }
 
 // next has the answer to the next request of that key lost.
 func (l *losing) next(key kmsg.Key) { l.armed.Store(int32(key) + 1) }
+
+// denyEnd has the broker end a transaction, and answer that it does not know what became of it.
+func (l *losing) denyEnd() {
+	l.deny.Store(true)
+	l.next(kmsg.EndTxn)
+}
 
 func (l *losing) listen(network, address string) (net.Listener, error) {
 	ln, err := net.Listen(network, address)
@@ -179,6 +227,12 @@ func (c *losingConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	lose := len(b) >= 8 && c.doomed[binary.BigEndian.Uint32(b[4:])]
 	c.mu.Unlock()
+	if lose && c.l.deny.CompareAndSwap(true, false) {
+		c.l.lost.Add(1)
+		// Length, correlation id, no tags, throttle time; then the error code: UNKNOWN_SERVER_ERROR.
+		binary.BigEndian.PutUint16(b[13:], 0xffff)
+		return c.Conn.Write(b)
+	}
 	if lose {
 		c.l.lost.Add(1)
 		_ = c.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -32,6 +33,9 @@ func newReader(c ClientConfig, opts ...kgo.Opt) (*reader, error) {
 		kgo.KeepControlRecords(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchMaxPartitionBytes(256<<10),
+		// A fetch that waits at the end of a log holds up the next one on its connection, after a
+		// rewind or for another span, until it is answered.
+		kgo.FetchMaxWait(100*time.Millisecond),
 	), opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("making a reader of %v: %w", c.Brokers, err)

@@ -103,10 +103,16 @@ type wire struct {
 var errUnready = errors.New("schema registry does not answer")
 
 // decode returns the value of a record, or a *processing.Fault that will not go away, or an error
-// wrapping errUnready.
-func (w *wire) decode(ctx context.Context, r *kgo.Record) (schemas.Decoded, *processing.Fault, error) {
+// wrapping errUnready. The type of JSON may be the simple name of one of those commands.
+func (w *wire) decode(ctx context.Context, r *kgo.Record, commands ...processing.Type) (schemas.Decoded, *processing.Fault, error) {
 	if strings.HasPrefix(header(r, headerContentType), contentJSON) {
 		fullName := header(r, headerType)
+		for _, t := range commands {
+			if t.Name == fullName {
+				fullName = w.codec.FullName(t.Value(t.New()))
+				break
+			}
+		}
 		value, err := w.codec.FromJSON(fullName, r.Value)
 		if err != nil {
 			return schemas.Decoded{}, faultOf(err), nil
@@ -172,7 +178,7 @@ func (w *wire) command(ctx context.Context, a *processing.Aggregate, r *kgo.Reco
 		}
 		c.Expected = &n
 	}
-	d, f, err := w.decode(ctx, r)
+	d, f, err := w.decode(ctx, r, a.Commands...)
 	if f != nil || err != nil {
 		return processing.Input{Command: c, Fault: f}, err
 	}

@@ -42,7 +42,7 @@ type Sender struct {
 	done   chan struct{}
 
 	mu      sync.Mutex
-	waiting map[commandKey]chan processing.Outcome
+	waiting map[commandKey]*waiter
 	// recent holds the decisions on the commands sent last, nil for those not decided yet; order is that
 	// of their sending.
 	recent map[commandKey]*processing.Outcome
@@ -50,6 +50,31 @@ type Sender struct {
 }
 
 type commandKey struct{ aggregate, aggregateID, commandID string }
+
+// waiter is somebody who waits for the outcome of one record. Another process may have sent another
+// command under the same id: what it is told is none of the waiter's business.
+type waiter struct {
+	arrived chan struct{} // has one element if there is something new in answers
+	answers []answer      // guarded by the sender's mu
+}
+
+// answer is an outcome with where the command record lies that it answers.
+type answer struct {
+	outcome   processing.Outcome
+	partition int32
+	offset    int64
+}
+
+// of returns the outcome of a record that was appended. An append that the broker knew already may come
+// without an offset.
+func (w *waiter) of(r *kgo.Record) (processing.Outcome, bool) {
+	for _, a := range w.answers {
+		if r.Offset < 0 || a.partition == r.Partition && a.offset == r.Offset {
+			return a.outcome, true
+		}
+	}
+	return processing.Outcome{}, false
+}
 
 // recentCommands is how many commands are remembered for Decision.
 const recentCommands = 10_000
@@ -74,7 +99,7 @@ func NewSender(ctx context.Context, cfg SenderConfig) (*Sender, error) {
 	}
 	s := &Sender{
 		cfg: cfg, wire: &wire{topics: cfg.Topics, codec: cfg.Codec, source: cfg.Source}, done: make(chan struct{}),
-		waiting: map[commandKey]chan processing.Outcome{}, recent: map[commandKey]*processing.Outcome{},
+		waiting: map[commandKey]*waiter{}, recent: map[commandKey]*processing.Outcome{},
 	}
 	var err error
 	if s.cl, err = kgo.NewClient(append(clientOptions(cfg.Client), kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytes(2<<20))...); err != nil {
@@ -137,24 +162,25 @@ func (s *Sender) follow(ctx context.Context) {
 			aggregate, _ := s.cfg.Topics.Parse(r.Topic)
 			key := commandKey{aggregate, string(r.Key), header(r, headerCommandID)}
 			s.mu.Lock()
-			waiter, waits := s.waiting[key]
+			_, waits := s.waiting[key]
 			_, sent := s.recent[key]
 			s.mu.Unlock()
 			if !waits && !sent {
 				return
 			}
-			o, _, err := s.wire.outcome(ctx, r)
+			o, input, err := s.wire.outcome(ctx, r)
 			if err != nil {
 				s.cfg.Log.ErrorContext(ctx, "outcome cannot be decoded", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
 				return
 			}
-			if waits {
+			s.mu.Lock()
+			if w := s.waiting[key]; w != nil {
+				w.answers = append(w.answers, answer{o, r.Partition, input})
 				select {
-				case waiter <- o:
-				default: // it has one already
+				case w.arrived <- struct{}{}:
+				default: // it knows
 				}
 			}
-			s.mu.Lock()
 			if old, sent := s.recent[key]; sent && (old == nil || o.Decision) {
 				s.recent[key] = &o
 			}
@@ -180,7 +206,7 @@ func (s *Sender) Start(ctx context.Context, q processing.Request) (wait func(con
 		return nil, err
 	}
 	key := commandKey{q.Aggregate.Name, q.AggregateID, q.ID}
-	outcome := make(chan processing.Outcome, 1)
+	w := &waiter{arrived: make(chan struct{}, 1)}
 	s.mu.Lock()
 	switch {
 	case s.waiting[key] != nil:
@@ -188,7 +214,7 @@ func (s *Sender) Start(ctx context.Context, q processing.Request) (wait func(con
 	case len(s.waiting) >= s.cfg.MaxWaiting:
 		err = processing.ErrBacklogFull
 	default:
-		s.waiting[key] = outcome
+		s.waiting[key] = w
 		s.remember(key)
 	}
 	s.mu.Unlock()
@@ -206,9 +232,16 @@ func (s *Sender) Start(ctx context.Context, q processing.Request) (wait func(con
 		}()
 		confirmed := false
 		for {
+			if confirmed { // only then is it known which outcome is the record's
+				s.mu.Lock()
+				o, ok := w.of(rec)
+				s.mu.Unlock()
+				if ok {
+					return o, nil
+				}
+			}
 			select {
-			case o := <-outcome:
-				return o, nil
+			case <-w.arrived:
 			case err := <-appended:
 				if err != nil {
 					return processing.Outcome{}, fmt.Errorf("%w: %w", processing.ErrUnconfirmed, err)

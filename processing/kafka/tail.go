@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -102,11 +103,17 @@ func (t *tail) unread(sources []readstore.Source) {
 	t.cl.RemoveConsumePartitions(gone)
 }
 
-// poll returns the next events; none if ctx ends first. An error leaves the positions where they were:
-// the next poll meets the same events again.
-func (t *tail) poll(ctx context.Context) (processing.Fetched, error) {
+// poll returns the next events; none if ctx ends first, or if none come within wait, 0 for no limit.
+// An error leaves the positions where they were: the next poll meets the same events again.
+func (t *tail) poll(ctx context.Context, wait time.Duration) (processing.Fetched, error) {
 	in := processing.Fetched{From: map[readstore.Source]int64{}, Upto: map[readstore.Source]int64{}}
-	fetches := t.cl.PollRecords(ctx, t.max)
+	// The limit is none for decoding, which may ask a slow registry.
+	pctx, cancel := ctx, context.CancelFunc(func() {})
+	if wait > 0 {
+		pctx, cancel = context.WithTimeout(ctx, wait)
+	}
+	fetches := t.cl.PollRecords(pctx, t.max)
+	cancel()
 	for _, e := range fetches.Errors() {
 		if !errors.Is(e.Err, context.Canceled) && !errors.Is(e.Err, context.DeadlineExceeded) {
 			return in, t.again(fmt.Errorf("reading events %s/%d: %w", e.Topic, e.Partition, e.Err))
@@ -240,7 +247,7 @@ func (l *Log) Read(ctx context.Context, from map[readstore.Source]int64, visit f
 	defer t.close()
 	t.seek(from)
 	for {
-		in, err := t.poll(ctx)
+		in, err := t.poll(ctx, 0)
 		if err := ctx.Err(); err != nil {
 			return err
 		}

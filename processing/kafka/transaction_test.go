@@ -33,6 +33,10 @@ func TestFaults(t *testing.T) {
 			return func() int { return int(f.losing.lost.Load()) }
 		}
 	}
+	denyEnd := func(f *fixture) func() int {
+		f.losing.denyEnd()
+		return func() int { return int(f.losing.lost.Load()) }
+	}
 	rows := []struct {
 		name   string
 		strike func(*fixture) (hits func() int)
@@ -59,13 +63,14 @@ func TestFaults(t *testing.T) {
 		{"end answered with a timeout after it was done", refuse(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TxnID: faultSlot, Err: kerr.RequestTimedOut}), nil},
 		{"end done, answer lost", lose(kmsg.EndTxn), nil},
 		{"end done, answer lost, version 1", lose(kmsg.EndTxn), []kfake.Opt{kfake.MaxVersions(kversion.V3_7_0())}},
+		{"end done, answered as unknown", denyEnd, nil},
+		{"end done, answered as unknown, version 1", denyEnd, []kfake.Opt{kfake.MaxVersions(kversion.V3_7_0())}},
 		{"adding partitions, version 1", refuse(kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, TxnID: faultSlot, TopLevel: false, Err: kerr.ConcurrentTransactions, Count: 3}), []kfake.Opt{kfake.MaxVersions(kversion.V3_7_0())}},
 		{"heartbeat, rebalance", refuse(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Group: testGroup, Err: kerr.RebalanceInProgress}), nil},
 		{"heartbeat, unknown member", refuse(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Group: testGroup, Err: kerr.UnknownMemberID}), nil},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
 			f := newFixture(t, 1, row.opts...)
 			w := f.worker(faultSlot).waitReady()
 			o := f.observe()
@@ -311,12 +316,17 @@ func TestRecoveryWaitsForAnOpenTransaction(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			listed := f.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "order.events", Count: -1, Observe: true})
+			reads := make(chan struct{})
+			f.cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+				f.cluster.DropControl()
+				close(reads)
+				return nil, nil, false
+			})
 			w := f.worker("slot-0")
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			if err := listed.Wait(ctx, 3); err != nil { // it reads, and reads again
-				t.Fatal(err)
+			select {
+			case <-reads: // commands are not fetched before events are read
+			case <-time.After(patience):
+				t.Fatal("the worker reads nothing")
 			}
 			select {
 			case <-w.Ready():

@@ -8,8 +8,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/domain/order"
@@ -78,11 +79,11 @@ func TestMisplacedCommands(t *testing.T) {
 
 // A transaction that moved a command and of whose end nobody heard: the command is not moved again.
 func TestMisplacedCommandIsMovedOnce(t *testing.T) {
-	f := newFixture(t, 1)
+	f := newFixture(t, 1, kfake.MaxVersions(kversion.V3_7_0()))
 	w := f.worker("slot-0").waitReady()
 	o := f.observe()
 	sent := f.command(orderIn(2, "o-"), "", place)
-	f.losing.next(kmsg.EndTxn)
+	f.losing.denyEnd()
 	f.sendTo(1, sent)
 	o.outcomes(1)
 	o.check(nil, w)

@@ -36,7 +36,7 @@ type ShipOrder struct{}
 // CancelOrder asks to give up an order that has not left.
 type CancelOrder struct {
 	// Reason is for people: 1 to MaxReasonLength bytes of UTF-8.
-	Reason string `avro:"reason"`
+	Reason string `avro:"reason" minLength:"1" maxLength:"1000"`
 }
 
 func (PlaceOrder) command()     {}

@@ -18,11 +18,11 @@ type step = processingtest.Step[payment.State, payment.Command, payment.Event]
 func commands() *rapid.Generator[payment.Command] {
 	return rapid.Custom(func(t *rapid.T) payment.Command {
 		amount := processing.Money{
-			MinorUnits: rapid.SampledFrom([]int64{300, 100, 0, -100}).Draw(t, "amount"),
-			Currency:   rapid.SampledFrom([]string{"GBP", "GBP", "GBP", "EUR"}).Draw(t, "currency"),
+			MinorUnits: rapid.SampledFrom([]int64{200, 100, 200, 100, 200, 0, -100}).Draw(t, "amount"),
+			Currency:   rapid.SampledFrom([]string{"GBP", "GBP", "GBP", "GBP", "GBP", "EUR"}).Draw(t, "currency"),
 		}
-		paymentID := rapid.SampledFrom([]string{"p-1", "p-1", "p-2", ""}).Draw(t, "payment")
-		switch rapid.SampledFrom([]string{"refund", "create", "authorize", "capture", "refund"}).Draw(t, "command") {
+		paymentID := rapid.SampledFrom([]string{"p-1", "p-1", "p-1", "p-1", "p-2", ""}).Draw(t, "payment")
+		switch rapid.SampledFrom([]string{"refund", "create", "authorize", "capture", "refund", "capture"}).Draw(t, "command") {
 		case "create":
 			return payment.CreateOrder{Amount: amount}
 		case "authorize":

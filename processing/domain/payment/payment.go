@@ -14,7 +14,7 @@ import "github.com/ledgerline/ledgerline/processing"
 type Status string
 
 // The statuses of a payment's order: New → Authorized → Captured → Refunded. An order of which a part is
-// given back stays Captured; it is Refunded once all is.
+// given back stays Captured; it is Refunded once all is, and a refund then is refused as not-captured.
 const (
 	New        Status = "NEW"
 	Authorized Status = "AUTHORIZED"

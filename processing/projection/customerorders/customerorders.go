@@ -19,6 +19,7 @@ package customerorders
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/ledgerline/ledgerline/processing"
@@ -56,6 +57,8 @@ var ReadModel = processing.Operations{
 	Rankings:    []processing.Ranking{{Sort: fieldTotalSpent, Parameter: "currency"}},
 	Project:     project,
 	View:        view,
+	Shows:       reflect.TypeFor[CustomerOrderSummary](),
+	Entry:       reflect.TypeFor[OrderEntry](),
 }
 
 func project(event processing.Event) ([]readstore.Op, error) {

@@ -9,8 +9,9 @@ import (
 // CustomerOrderSummary is the document that HTTP shows of a customer.
 type CustomerOrderSummary struct {
 	CustomerID string `json:"customer_id"`
-	// Currencies are in alphabetical order; one whose orders were all cancelled stays, with zeros.
-	Currencies []CurrencySummary `json:"currencies"`
+	// Currencies are in alphabetical order; one whose orders were all cancelled stays, with zeros. The
+	// list is never null.
+	Currencies []CurrencySummary `json:"currencies" nullable:"false"`
 	Statuses   StatusCounts      `json:"statuses"`
 }
 
