@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -30,6 +31,11 @@ type App struct {
 	ReadModels []*processing.ReadModel
 }
 
+// nameForm is what may stand in a topic's name, a Redis key with its hash tag, a position and a path alike.
+var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+
+const badName = "want a name of lower-case letters, digits and '-', up to 64 of them, a letter first"
+
 // check refuses an App that contradicts itself, and returns the bindings of its types.
 func (a App) check() ([]schemas.Binding, error) {
 	if a.Name == "" || a.Schemas == nil || len(a.Aggregates) == 0 {
@@ -37,6 +43,9 @@ func (a App) check() ([]schemas.Binding, error) {
 	}
 	seen := map[string]bool{}
 	for _, g := range a.Aggregates {
+		if !nameForm.MatchString(g.Name) {
+			return nil, fmt.Errorf("app: aggregate %q: %s", g.Name, badName)
+		}
 		if seen[g.Name] {
 			return nil, fmt.Errorf("app: aggregate %s is listed twice", g.Name)
 		}
@@ -44,6 +53,9 @@ func (a App) check() ([]schemas.Binding, error) {
 	}
 	models := map[string]bool{}
 	for _, m := range a.ReadModels {
+		if !nameForm.MatchString(m.Name) {
+			return nil, fmt.Errorf("app: read model %q: %s", m.Name, badName)
+		}
 		if models[m.Name] {
 			return nil, fmt.Errorf("app: read model %s is listed twice", m.Name)
 		}

@@ -68,10 +68,10 @@ func (v processorKey) Run(ctx context.Context, app App, p Process) error {
 	b := readstore.Bucket{Model: m.Name, Generation: g.ID}
 	if m.KeyedAsEvents {
 		b.Number = int(kafka.PartitionOf(v.ID, int32(g.Buckets)))
-		fmt.Fprintf(p.Stdout, "redis-cli -u %s HGET '%s' '%s'\n", v.RedisURL, redisstore.BucketKey(r.link.conn.redisPrefix(), b, "docs"), v.ID)
+		fmt.Fprintf(p.Stdout, "redis-cli -u %s HGET '%s' '%s'\n", v.RedisURL, redisstore.BucketKey(r.link.redisPrefix(), b, "docs"), v.ID)
 		return nil
 	}
 	b.Number = readstore.BucketOf(v.ID, g.Buckets)
-	fmt.Fprintf(p.Stdout, "redis-cli -u %s HSCAN '%s' 0 MATCH '%s/*' COUNT 1000000\n", v.RedisURL, redisstore.BucketKey(r.link.conn.redisPrefix(), b, "sums"), v.ID)
+	fmt.Fprintf(p.Stdout, "redis-cli -u %s HSCAN '%s' 0 MATCH '%s/*' COUNT 1000000\n", v.RedisURL, redisstore.BucketKey(r.link.redisPrefix(), b, "sums"), v.ID)
 	return nil
 }

@@ -87,11 +87,14 @@ func (l *link) preload(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for topic, names := range l.byTopic {
-		if err := l.codec.Preload(ctx, topic, names...); err != nil {
-			if !errors.Is(err, schemas.ErrNotRegistered) {
+		for _, name := range names {
+			err := l.codec.Preload(ctx, topic, name)
+			if err != nil && !errors.Is(err, schemas.ErrNotRegistered) {
 				err = fmt.Errorf("%w; set --registry-url", err)
 			}
-			return err
+			if err != nil {
+				return err // the first tells enough: what mends it mends the others
+			}
 		}
 	}
 	return nil
@@ -105,8 +108,8 @@ func (l *link) partitions(aggregate string) int32 {
 	return l.cluster.Topics[l.topics.Events(aggregate)].Partitions
 }
 
-// redisPrefix is what Redis keys begin with.
-func (c Connection) redisPrefix() string { return c.Prefix + "ledgerline" }
+// redisPrefix is what Redis keys begin with: two Apps may share a Redis.
+func (l *link) redisPrefix() string { return l.conn.Prefix + l.app.Name }
 
 // store connects to Redis and refuses one that would lose read models.
 func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
@@ -115,7 +118,7 @@ func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
 		return nil, nil, err
 	}
 	closeClient := func() { _ = client.Close() }
-	store, err := redisstore.New(redisstore.Config{Client: client, Prefix: l.conn.redisPrefix()})
+	store, err := redisstore.New(redisstore.Config{Client: client, Prefix: l.redisPrefix()})
 	if err == nil {
 		cctx, cancel := context.WithTimeout(ctx, startTimeout)
 		if err = store.Check(cctx); isNetwork(err) {
@@ -147,7 +150,7 @@ func (l *link) sameLog(ctx context.Context, store readstore.Catalogs) error {
 			if g.State == readstore.Retired {
 				continue
 			}
-			hint := fmt.Sprintf("set --redis-url or --prefix, or delete the keys %s:{%s*", l.conn.redisPrefix(), m.Name)
+			hint := fmt.Sprintf("set --redis-url or --prefix, or delete the keys %s:{%s*", l.redisPrefix(), m.Name)
 			if g.ClusterID != l.cluster.ID {
 				return fmt.Errorf("generation %s of %s in Redis was built from Kafka cluster %s, this one is %s: %s", g.ID, m.Name, g.ClusterID, l.cluster.ID, hint)
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -23,9 +24,13 @@ import (
 	"github.com/ledgerline/ledgerline"
 	"github.com/ledgerline/ledgerline/local"
 	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/processing/domain/account"
 	"github.com/ledgerline/ledgerline/processing/domain/order"
+	"github.com/ledgerline/ledgerline/processing/domain/payment"
+	"github.com/ledgerline/ledgerline/processing/projection/accountbalance"
 	"github.com/ledgerline/ledgerline/processing/projection/customerorders"
 	"github.com/ledgerline/ledgerline/processing/projection/orderstatus"
+	"github.com/ledgerline/ledgerline/processing/projection/paymentstatus"
 	"github.com/ledgerline/ledgerline/schemas"
 )
 
@@ -33,8 +38,11 @@ import (
 var testApp = ledgerline.App{
 	Name:       "ledgerline",
 	Schemas:    schemas.FS,
-	Aggregates: []*processing.Aggregate{order.Decider.Erase()},
-	ReadModels: []*processing.ReadModel{orderstatus.ReadModel.Erase(), customerorders.ReadModel.Erase()},
+	Aggregates: []*processing.Aggregate{account.Decider.Erase(), order.Decider.Erase(), payment.Decider.Erase()},
+	ReadModels: []*processing.ReadModel{
+		accountbalance.ReadModel.Erase(), orderstatus.ReadModel.Erase(), customerorders.ReadModel.Erase(),
+		paymentstatus.ReadModel.Erase(), processing.History("account", "order", "payment"),
+	},
 }
 
 // patience is how long a condition may take to come true on a busy machine.
@@ -135,8 +143,15 @@ func runWith(ctx context.Context, main program, stdin io.Reader, args ...string)
 	return ended{code, stdout.String(), stderr.String()}
 }
 
-func connectArgs(c ledgerline.Connection) []string {
-	return []string{"--brokers", strings.Join(c.Brokers, ","), "--registry-url", c.RegistryURL, "--redis-url", c.RedisURL}
+// connectArgs returns the flags that reach c, without those that are given anyway.
+func connectArgs(c ledgerline.Connection, given ...string) []string {
+	var args []string
+	for _, flag := range [][]string{{"--brokers", strings.Join(c.Brokers, ",")}, {"--registry-url", c.RegistryURL}, {"--redis-url", c.RedisURL}} {
+		if !slices.Contains(given, flag[0]) {
+			args = append(args, flag...)
+		}
+	}
+	return append(args, given...)
 }
 
 // lines returns the lines of what a process printed.
@@ -321,7 +336,7 @@ func redisClient(t *testing.T, address string) *redis.Client {
 }
 
 // load has n orders placed, of the customers c-0 to c-(customers-1) in turn, and waits for the
-// decisions. The order o-i costs 100+i pence.
+// decisions and until the read models show them. The order o-i costs 100+i pence.
 func load(t *testing.T, l *local.Local, n, customers int) {
 	t.Helper()
 	aggregate, _ := testApp.Aggregate("order")
@@ -341,6 +356,18 @@ func load(t *testing.T, l *local.Local, n, customers int) {
 	if err != nil || sent.Accepted != int64(n) {
 		t.Fatalf("loading: %+v, %v", sent, err)
 	}
+	await(t, "what is loaded in every read model", func() error {
+		behind := map[string]int64{}
+		for _, g := range statusOf(t, l.Connection) {
+			if g.Active && g.Behind != 0 {
+				behind[g.ID] = g.Behind
+			}
+		}
+		if len(behind) > 0 {
+			return fmt.Errorf("behind: %v", behind)
+		}
+		return nil
+	})
 }
 
 // freeAddr returns a loopback address that nobody listens on.

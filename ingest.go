@@ -79,7 +79,9 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 		}
 		i.workers = append(i.workers, w)
 	}
-	i.http, err = httpapi.NewCommands(httpapi.CommandsConfig{Aggregates: l.app.Aggregates, Sender: i.sender, DecodeJSON: l.decodeJSON, Log: l.conn.Log})
+	i.http, err = httpapi.NewCommands(httpapi.CommandsConfig{
+		Aggregates: l.app.Aggregates, Sender: i.sender, DecodeJSON: l.decodeJSON, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
+	})
 	return err
 }
 
@@ -112,16 +114,24 @@ func (l *link) decodeJSON(_ *processing.Aggregate, t processing.Type, body []byt
 // Register adds the routes for commands.
 func (i *Ingest) Register(mux *http.ServeMux) { i.http.Register(mux) }
 
-// Ready returns nil once a worker has recovered its first partitions, else why not.
+// Ready returns nil once a worker has recovered its first partitions and none is in trouble, else why
+// not.
 func (i *Ingest) Ready() error {
+	recovered := false
 	for _, w := range i.workers {
+		if err := w.Trouble(); err != nil {
+			return err
+		}
 		select {
 		case <-w.Ready():
-			return nil
+			recovered = true
 		default:
 		}
 	}
-	return errors.New("no partition of commands is recovered yet")
+	if !recovered {
+		return errors.New("no partition of commands is recovered yet")
+	}
+	return nil
 }
 
 // Run decides commands until ctx ends. It returns an error only if the process must end: its slot was

@@ -82,7 +82,7 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	}
 	p.http, err = httpapi.NewQueries(httpapi.QueriesConfig{
 		Models: l.app.ReadModels, Store: p.store, Partition: kafka.PartitionOf[string], Partitions: l.partitions,
-		Aggregates: l.app.Aggregates, Events: p.log, Log: l.conn.Log,
+		Aggregates: l.app.Aggregates, Events: p.log, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
 	})
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,9 +29,9 @@ func TestRebuildBesideReadersAndWriters(t *testing.T) {
 	load(t, l, orders, resting)
 	const loaded = orders*100 + orders*(orders-1)/2
 
-	ctx, stop := context.WithCancel(t.Context())
+	until, stop := context.WithCancel(t.Context())
 	defer stop()
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(until)
 	var writes, passes, looks atomic.Int64
 	for n := range 2 {
 		// The only writer of its customer knows what its queries must show.
@@ -119,6 +120,9 @@ func TestRebuildBesideReadersAndWriters(t *testing.T) {
 		}
 		// Everyone has read from the new generation before the next round.
 		await(t, "a look of everyone", func() error {
+			if ctx.Err() != nil {
+				t.Fatalf("beside the rebuild: %v", group.Wait())
+			}
 			if writes.Load() <= before[0]+2 || passes.Load() <= before[1]+2 || looks.Load() <= before[2]+2 {
 				return fmt.Errorf("%d writes, %d lists, %d looks", writes.Load()-before[0], passes.Load()-before[1], looks.Load()-before[2])
 			}
@@ -145,9 +149,9 @@ type generation struct {
 	VerifiedAt time.Time `json:"verified_at"`
 }
 
-func statusOf(t *testing.T, conn ledgerline.Connection, model string) map[string]generation {
+func statusOf(t *testing.T, conn ledgerline.Connection, models ...string) map[string]generation {
 	t.Helper()
-	p := run(t, ledgerline.RunRebuild, conn, "status", model, "-o", "json")
+	p := run(t, ledgerline.RunRebuild, conn, append([]string{"status", "-o", "json"}, models...)...)
 	var list []generation
 	if err := json.Unmarshal([]byte(p.stdout), &list); err != nil || p.code != ledgerline.ExitOK {
 		t.Fatalf("status: exit %d, %v: %s%s", p.code, err, p.stdout, p.stderr)
@@ -186,8 +190,8 @@ func TestRebuildTells(t *testing.T) {
 		{"unknown verb", []string{"erase"}, 2, "", "see rebuild --help"},
 		{"unknown flag", []string{"status", "--color"}, 2, "", "see rebuild --help"},
 		{"no broker's address", []string{"status", "--brokers", ""}, 2, "", "--brokers"},
-		{"unknown model", []string{"run", "customers"}, 2, "", "there are: order-status, customer-orders"},
-		{"unknown model in status", []string{"status", "customers"}, 2, "", "there are: order-status, customer-orders"},
+		{"unknown model", []string{"run", "customers"}, 2, "", "there are: account-balance, order-status, customer-orders"},
+		{"unknown model in status", []string{"status", "customers"}, 2, "", "there are: account-balance, order-status, customer-orders"},
 		{"unknown generation", []string{"verify", "order-status", "g-1"}, 1, "", "g-1"},
 		{"promoting what is not there", []string{"promote", "order-status", "g-1"}, 1, "", "g-1"},
 		{"registry's URL", []string{"status", "--registry-url", "localhost:8081"}, 2, "", "--registry-url"},
@@ -196,12 +200,9 @@ func TestRebuildTells(t *testing.T) {
 		{"status as a table", []string{"status"}, 0, "READ MODEL", ""},
 		{"sound", []string{"verify", "customer-orders"}, 0, " 0 differences", "verifying "},
 	} {
-		args := append(connectArgs(l.Connection), row.args...)
-		if len(row.args) > 0 {
-			args = append([]string{row.args[0]}, append(connectArgs(l.Connection), row.args[1:]...)...)
-		}
-		if row.args == nil || row.args[0] == "--help" || row.args[0] == "erase" {
-			args = row.args
+		args := row.args
+		if len(args) > 1 || slices.Contains(args, "status") {
+			args = append(args[:1:1], connectArgs(l.Connection, args[1:]...)...)
 		}
 		p := runWith(ctx, ledgerline.RunRebuild, nil, args...)
 		if p.code != row.code || !strings.Contains(p.stdout, row.stdout) || !strings.Contains(p.stderr, row.stderr) {
@@ -411,9 +412,8 @@ func TestWrongAddresses(t *testing.T) {
 			// What stands for the bound of a start, which is longer than a test should take.
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
-			args := append(append(row.args, connectArgs(l.Connection)...), row.flag...)
-			p := runWith(ctx, row.main, nil, append(args, "--log-level", "error")...)
-			if p.code != ledgerline.ExitFailed && p.code != ledgerline.ExitMisuse || len(lines(p.stderr)) != 1 || p.stdout != "" {
+			p := runWith(ctx, row.main, nil, append(row.args, connectArgs(l.Connection, append(row.flag, "--log-level", "error")...)...)...)
+			if p.code != ledgerline.ExitFailed && p.code != ledgerline.ExitMisuse || len(lines(p.stderr)) != 1 || p.stdout != "" || !strings.Contains(p.stderr, row.flag[0]) && row.name != "provision" {
 				t.Errorf("exit %d\nstdout: %s\nstderr: %s", p.code, p.stdout, p.stderr)
 			}
 			t.Logf("exit %d: %s", p.code, p.stderr)

@@ -21,7 +21,7 @@ import (
 func TestAcceptedCommand(t *testing.T) {
 	s := answers(accepted(), nil)
 	parent := "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	w := call(commandMux(t, s), "POST", "/v1/jars/j-1/put-coin", `{"amount":5}`,
+	w := call(t, commandMux(t, s), "POST", "/v1/jars/j-1/put-coin", `{"amount":5}`,
 		"Content-Type: application/json; charset=utf-8", "traceparent: "+parent, "Idempotency-Key: "+strings.ToUpper(someID))
 	if w.Code != http.StatusCreated || w.Header().Get("Content-Type") != "application/json" {
 		t.Fatalf("%d %v", w.Code, w.Header())
@@ -40,7 +40,7 @@ func TestAcceptedCommand(t *testing.T) {
 }
 
 func TestAcceptedCommandWithoutEventsHasNoPosition(t *testing.T) {
-	w := call(commandMux(t, answers(processing.Outcome{Status: processing.Accepted}, nil)), "POST", "/v1/jars/j-1/break-jar", "", "traceparent: nonsense")
+	w := call(t, commandMux(t, answers(processing.Outcome{Status: processing.Accepted}, nil)), "POST", "/v1/jars/j-1/break-jar", "", "traceparent: nonsense")
 	if w.Code != http.StatusCreated || w.Header().Get("ETag") != "" || w.Header().Get("Ledgerline-Position") != "" {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
@@ -58,7 +58,7 @@ func TestOutcomeStatus(t *testing.T) {
 		{refused(errJarBroken, 3), 409, ""},
 		{refused(errNoJar, 0), 404, ""},
 		{refused(errNotMoney, 3), 422, ""},
-		{refused(processing.Refuse("never-declared", processing.NotFound), 3), 409, ""},
+		{refused(processing.Refuse(undeclared, processing.NotFound), 3), 409, ""},
 		{refused(processing.ErrVersionConflict, 3), 412, `"3"`},
 		{refused(processing.ErrVersionConflict, 0), 412, ""},
 		{failed(processing.CodeKeyReused), 422, ""},
@@ -79,8 +79,8 @@ func TestOutcomeStatus(t *testing.T) {
 		t.Run(fmt.Sprintf("%s/%d", row.outcome.Code, row.outcome.Version), func(t *testing.T) {
 			mux := commandMux(t, answers(row.outcome, nil))
 			for _, w := range []*httptest.ResponseRecorder{
-				call(mux, "POST", "/v1/jars/j-1/put-coin", "{}", "Idempotency-Key: "+someID),
-				call(mux, "GET", "/v1/jars/j-1/commands/"+someID, ""),
+				call(t, mux, "POST", "/v1/jars/j-1/put-coin", "{}", "Idempotency-Key: "+someID),
+				call(t, mux, "GET", "/v1/jars/j-1/commands/"+someID, ""),
 			} {
 				m := wantProblem(t, w, row.status, row.outcome.Code)
 				if m["command_id"] != someID || m["detail"] != "because" || w.Header().Get("ETag") != row.etag {
@@ -139,7 +139,7 @@ func TestBadCommand(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			s := answers(accepted(), nil)
-			m := wantProblem(t, call(commandMux(t, s), row.method, row.path, row.body, row.headers...), row.status, row.code)
+			m := wantProblem(t, call(t, commandMux(t, s), row.method, row.path, row.body, row.headers...), row.status, row.code)
 			if field, _ := m["field"].(string); field != row.field {
 				t.Errorf("field %q, want %q", field, row.field)
 			}
@@ -157,7 +157,7 @@ func TestMethodNotAllowed(t *testing.T) {
 		{"DELETE", "/v1/jars/j-1/put-coin", "POST"},
 		{"POST", "/v1/jars/j-1/commands/" + someID, "GET, HEAD"},
 	} {
-		w := call(mux, row.method, row.path, "")
+		w := call(t, mux, row.method, row.path, "")
 		wantProblem(t, w, 405, "method-not-allowed")
 		if got := w.Header().Get("Allow"); got != row.allow {
 			t.Errorf("%s %s: Allow %q, want %q", row.method, row.path, got, row.allow)
@@ -170,7 +170,7 @@ func TestIdempotencyKey(t *testing.T) {
 	mux := commandMux(t, s)
 	key := func(headers ...string) string {
 		t.Helper()
-		if w := call(mux, "POST", "/v1/jars/j-1/put-coin", "{}", headers...); w.Code != 201 {
+		if w := call(t, mux, "POST", "/v1/jars/j-1/put-coin", "{}", headers...); w.Code != 201 {
 			t.Fatal(w.Code, w.Body)
 		}
 		return s.got[len(s.got)-1].ID
@@ -200,7 +200,7 @@ func TestIdempotencyKey(t *testing.T) {
 func TestExpectedVersion(t *testing.T) {
 	for header, want := range map[string]int64{`If-Match: "3"`: 3, "If-None-Match: *": 0} {
 		s := answers(accepted(), nil)
-		if w := call(commandMux(t, s), "POST", "/v1/jars/j-1/put-coin", "{}", header); w.Code != 201 {
+		if w := call(t, commandMux(t, s), "POST", "/v1/jars/j-1/put-coin", "{}", header); w.Code != 201 {
 			t.Fatal(w.Code, w.Body)
 		}
 		if got := s.got[0].Expected; got == nil || *got != want {
@@ -222,7 +222,7 @@ func TestSendErrors(t *testing.T) {
 		{processing.ErrBacklogFull, 503, "backlog-full"},
 	} {
 		t.Run(row.err.Error(), func(t *testing.T) {
-			w := call(commandMux(t, answers(processing.Outcome{}, fmt.Errorf("sending: %w", row.err))), "POST", "/v1/jars/j-1/put-coin", "{}", "Idempotency-Key: "+someID)
+			w := call(t, commandMux(t, answers(processing.Outcome{}, fmt.Errorf("sending: %w", row.err))), "POST", "/v1/jars/j-1/put-coin", "{}", "Idempotency-Key: "+someID)
 			m := wantProblem(t, w, row.status, row.code)
 			if m["command_id"] != someID {
 				t.Errorf("problem %v lacks the id", m)
@@ -258,7 +258,7 @@ func TestPreferAndLocation(t *testing.T) {
 					<-ctx.Done()
 					return processing.Outcome{}, processing.ErrUndecided
 				}})
-				w := call(mux, "POST", "/v1/jars/a%25b/put-coin", "{}", append(row.prefer, "Idempotency-Key: "+someID)...)
+				w := call(t, mux, "POST", "/v1/jars/a%25b/put-coin", "{}", append(row.prefer, "Idempotency-Key: "+someID)...)
 				if w.Code != http.StatusAccepted || w.Header().Get("Location") != "/v1/jars/a%25b/commands/"+someID {
 					t.Errorf("%d %v", w.Code, w.Header())
 				}
@@ -275,7 +275,7 @@ func TestPreferAndLocation(t *testing.T) {
 		})
 	}
 	// Decided in time: nothing was asynchronous about it.
-	w := call(commandMux(t, answers(accepted(), nil)), "POST", "/v1/jars/j-1/put-coin", "{}", "Prefer: respond-async, wait=5")
+	w := call(t, commandMux(t, answers(accepted(), nil)), "POST", "/v1/jars/j-1/put-coin", "{}", "Prefer: respond-async, wait=5")
 	if got := w.Header().Get("Preference-Applied"); w.Code != 201 || got != "wait=5" {
 		t.Errorf("%d, applied %q", w.Code, got)
 	}
@@ -285,7 +285,7 @@ func TestDecision(t *testing.T) {
 	s := answers(accepted(), nil)
 	mux := commandMux(t, s)
 	for _, method := range []string{"GET", "HEAD"} {
-		w := call(mux, method, "/v1/jars/j-1/commands/"+strings.ToUpper(someID), "")
+		w := call(t, mux, method, "/v1/jars/j-1/commands/"+strings.ToUpper(someID), "")
 		if w.Code != 200 || w.Header().Get("ETag") != `"3"` || w.Header().Get("Ledgerline-Position") != "jar/2@1207" || body(t, w)["command_id"] != someID {
 			t.Errorf("%s: %d %v %s", method, w.Code, w.Header(), w.Body)
 		}
@@ -294,13 +294,13 @@ func TestDecision(t *testing.T) {
 		}
 	}
 
-	w := call(commandMux(t, answers(processing.Outcome{}, processing.ErrUndecided)), "GET", "/v1/jars/j-1/commands/"+someID, "")
+	w := call(t, commandMux(t, answers(processing.Outcome{}, processing.ErrUndecided)), "GET", "/v1/jars/j-1/commands/"+someID, "")
 	wantProblem(t, w, 404, "not-decided-or-unknown")
 	if w.Header().Get("Retry-After") != "1" {
 		t.Error("no Retry-After")
 	}
 
-	w = call(commandMux(t, answers(processing.Outcome{}, errors.New("password of redis"))), "GET", "/v1/jars/j-1/commands/"+someID, "")
+	w = call(t, commandMux(t, answers(processing.Outcome{}, errors.New("password of redis"))), "GET", "/v1/jars/j-1/commands/"+someID, "")
 	wantProblem(t, w, 503, "unavailable")
 	if bytes.Contains(w.Body.Bytes(), []byte("password")) {
 		t.Error("the answer tells the cause")

@@ -89,6 +89,9 @@ func failed(code string) processing.Outcome {
 	return processing.Outcome{CommandID: someID, Status: processing.Failed, Code: code, Detail: "because"}
 }
 
+// undeclared is the code of a refusal that the domain forgot to declare: no description allows it.
+const undeclared = "never-declared"
+
 const someID = "0190a7c4-7c1d-7f3a-8b1e-5a2f3c4d5e6f"
 
 func decodeJSON(_ *processing.Aggregate, t processing.Type, body []byte) (any, error) {
@@ -113,7 +116,7 @@ func decodeJSON(_ *processing.Aggregate, t processing.Type, body []byte) (any, e
 func commandMux(t *testing.T, s *sender) *http.ServeMux {
 	t.Helper()
 	commands, err := httpapi.NewCommands(httpapi.CommandsConfig{
-		Aggregates: []*processing.Aggregate{jar()}, Sender: s, DecodeJSON: decodeJSON, Log: slog.New(slog.DiscardHandler),
+		Aggregates: []*processing.Aggregate{jar()}, Sender: s, DecodeJSON: decodeJSON, JSONSchema: jarSchema, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -123,8 +126,9 @@ func commandMux(t *testing.T, s *sender) *http.ServeMux {
 	return mux
 }
 
-// call makes a request; headers are "Name: value".
-func call(mux *http.ServeMux, method, path, body string, headers ...string) *httptest.ResponseRecorder {
+// call makes a request; headers are "Name: value". The answer must be as the mux describes it.
+func call(t *testing.T, mux *http.ServeMux, method, path, body string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
@@ -132,6 +136,7 @@ func call(mux *http.ServeMux, method, path, body string, headers ...string) *htt
 	}
 	w := httptest.NewRecorder()
 	mux.ServeHTTP(w, r)
+	described(t, mux).check(t, mux, r, body, w)
 	return w
 }
 

@@ -21,7 +21,7 @@ func TestDocument(t *testing.T) {
 	s.jar("g1", "broken", `{`)
 
 	for _, method := range []string{"GET", "HEAD"} {
-		w := call(s.mux, method, "/v1/jars/j-1", "")
+		w := call(t, s.mux, method, "/v1/jars/j-1", "")
 		if w.Code != 200 || w.Header().Get("ETag") != `"7"` || w.Header().Get("Content-Type") != "application/json" || w.Body.String() != text+"\n" {
 			t.Errorf("%s: %d %v %s", method, w.Code, w.Header(), w.Body)
 		}
@@ -145,7 +145,7 @@ func TestBothOnOneMux(t *testing.T) {
 		s.catalog("jar-status", "g1")
 		s.jar("g1", "j-1", `{"version":1}`)
 		commands, err := httpapi.NewCommands(httpapi.CommandsConfig{
-			Aggregates: []*processing.Aggregate{jar()}, Sender: answers(accepted(), nil), DecodeJSON: decodeJSON,
+			Aggregates: []*processing.Aggregate{jar()}, Sender: answers(accepted(), nil), DecodeJSON: decodeJSON, JSONSchema: jarSchema,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -172,7 +172,7 @@ func TestBothOnOneMux(t *testing.T) {
 			{"GET", "/v1/jars/j-1/put-coin", 405, "POST"},
 			{"GET", "/v1/nothing", 404, ""},
 		} {
-			w := call(mux, row.method, row.path, "")
+			w := call(t, mux, row.method, row.path, "")
 			if w.Code != row.status || w.Header().Get("Allow") != row.allow {
 				t.Errorf("commands first %v: %s %s: %d, Allow %q", commandsFirst, row.method, row.path, w.Code, w.Header().Get("Allow"))
 			}

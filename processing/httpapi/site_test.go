@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"sync"
 	"testing"
 
@@ -18,6 +19,14 @@ const partitions = 4
 
 type jarDocument struct {
 	processing.Document
+	Name string `json:"name,omitempty"`
+	Big  any    `json:"big,omitempty"`
+	From string `json:"from,omitempty"`
+}
+
+type ownerView struct {
+	OwnerID string `json:"owner_id"`
+	Total   int64  `json:"total"`
 }
 
 func jarStatus() *processing.ReadModel {
@@ -32,8 +41,9 @@ func ownerJars() *processing.ReadModel {
 		Name: "owner-jars", Collection: "owners", CodeVersion: 1, Aggregates: []string{"jar"},
 		Project: func(processing.Event) ([]readstore.Op, error) { return nil, nil },
 		View: func(id string, sums map[string]int64) (any, error) {
-			return map[string]any{"owner_id": id, "total": sums["total"]}, nil
+			return ownerView{OwnerID: id, Total: sums["total"]}, nil
 		},
+		Shows:       reflect.TypeFor[ownerView](),
 		EntriesName: "jars",
 		Rankings:    []processing.Ranking{{Sort: "total", Parameter: "currency"}},
 	}.Erase()
@@ -211,5 +221,5 @@ func total(sum int64) readstore.Op {
 }
 
 func (s *site) get(path string, headers ...string) *httptest.ResponseRecorder {
-	return call(s.mux, http.MethodGet, path, "", headers...)
+	return call(s.t, s.mux, http.MethodGet, path, "", headers...)
 }

@@ -138,6 +138,7 @@ func (s *session) reconcile(ctx context.Context) error {
 		}
 	}
 	s.tx.Client().ResumeFetchPartitions(resume)
+	s.w.trouble.Store(nil)
 	s.log.InfoContext(ctx, "partitions recovered", "partitions", len(recovered), "took", s.cfg.Now().Sub(began))
 	select {
 	case <-s.w.ready:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -73,6 +74,8 @@ type Worker struct {
 	cfg   WorkerConfig
 	wire  *wire
 	ready chan struct{}
+	// trouble is why the last session ended, nil once partitions are recovered.
+	trouble atomic.Pointer[error]
 	// committed is the last event offset that this worker has seen committed, over all its sessions.
 	committed map[topicPartition]int64
 	counts    map[string]int32 // partitions by topic
@@ -110,6 +113,14 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 // Ready is closed once the worker has owned and recovered its first partitions.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
+// Trouble returns why no commands are decided at present, nil if none is known.
+func (w *Worker) Trouble() error {
+	if err := w.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // Run decides commands until ctx ends, then leaves the group and returns nil. It returns a
 // *FencedError if another process took the slot. After any other trouble it starts a new session.
 func (w *Worker) Run(ctx context.Context) error {
@@ -117,15 +128,16 @@ func (w *Worker) Run(ctx context.Context) error {
 	for {
 		began := w.cfg.Now()
 		err := w.session(ctx)
+		if isFenced(err) { // even at the end of ctx: to leave the group would throw the other one out
+			return &FencedError{Slot: w.cfg.Slot, Cause: err}
+		}
 		if ctx.Err() != nil {
 			return w.leave(context.WithoutCancel(ctx))
-		}
-		if isFenced(err) {
-			return &FencedError{Slot: w.cfg.Slot, Cause: err}
 		}
 		if w.cfg.Now().Sub(began) > time.Minute {
 			backoff = 100 * time.Millisecond
 		}
+		w.trouble.Store(&err)
 		w.cfg.Log.WarnContext(ctx, "worker session ended, a new one begins", "err", err)
 		select {
 		case <-ctx.Done():
@@ -161,7 +173,6 @@ func (w *Worker) session(ctx context.Context) error {
 		// Where nothing was ever committed, all commands are waiting. Nothing else may move a position.
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.RequireStableFetchOffsets(),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchMaxBytes(2<<20),
 		kgo.ProducerLinger(0),

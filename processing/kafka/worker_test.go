@@ -42,9 +42,10 @@ func TestMisplacedCommands(t *testing.T) {
 	// Of the same partition, and at home.
 	home := f.command(orderIn(1, "o-"), newID(t), place)
 	f.send(home)
-	got := o.outcomes(3)
+	o.outcomes(3)
 	o.check([]*kgo.Record{withID, home}, w)
-	if got = f.answers(o.records["order.outcomes"]); len(got) != 3 || accepted(got) != 3 {
+	got := f.answers(o.records["order.outcomes"])
+	if len(got) != 3 || accepted(got) != 3 {
 		t.Errorf("%d outcomes, %d accepted, want 3", len(got), accepted(got))
 	}
 	var copies []*kgo.Record

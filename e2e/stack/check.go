@@ -1,0 +1,193 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	// startTimeout bounds the start of all services: JVMs on a busy machine are slow.
+	startTimeout = 3 * time.Minute
+	// tryTimeout bounds one question to a service.
+	tryTimeout = 5 * time.Second
+	// tryPause lies between two questions.
+	tryPause = 100 * time.Millisecond
+	// probeTopic is produced to, to see whether brokers work. It stays as long as the stack.
+	probeTopic = "stack-probe"
+	// compatibility is what schemas are held to.
+	compatibility = "BACKWARD_TRANSITIVE"
+)
+
+// Await calls try, with a bound, until it returns nil, ctx ends, or ended is closed: the service is gone
+// then, and its end is for the caller to tell. The error names what was waited for and the last error.
+func Await(ctx context.Context, what string, ended <-chan struct{}, try func(context.Context) error) error {
+	began := time.Now()
+	tick := time.NewTicker(tryPause)
+	defer tick.Stop()
+	for {
+		tctx, cancel := context.WithTimeout(ctx, tryTimeout)
+		err := try(tctx)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ended:
+			return fmt.Errorf("%s ended: %w", what, err)
+		case <-ctx.Done():
+			return fmt.Errorf("%s did not answer in %s: %w", what, time.Since(began).Round(time.Second), errors.Join(ctx.Err(), err))
+		case <-tick.C:
+		}
+	}
+}
+
+func kafkaClient(brokers []string) (*kgo.Client, error) {
+	return kgo.NewClient(
+		kgo.SeedBrokers(brokers...), kgo.ClientID("stack"), kgo.MetadataMinAge(20*time.Millisecond),
+		kgo.RetryTimeout(tryTimeout), kgo.RecordDeliveryTimeout(tryTimeout),
+	)
+}
+
+// brokersAnswer asks for the cluster's metadata.
+func brokersAnswer(ctx context.Context, brokers []string) error {
+	client, err := kafkaClient(brokers)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	_, err = kadm.NewClient(client).BrokerMetadata(ctx)
+	return err
+}
+
+// BrokersWork returns nil once the cluster has as many brokers as there are addresses, and a record
+// produced to a topic on all of them was acknowledged. It makes that topic.
+func BrokersWork(ctx context.Context, brokers []string) error {
+	client, err := kafkaClient(brokers)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	metadata, err := admin.BrokerMetadata(ctx)
+	if err != nil {
+		return err
+	}
+	if n := len(metadata.Brokers); n != len(brokers) {
+		return fmt.Errorf("%d of %d brokers are up", n, len(brokers))
+	}
+	if _, err := admin.CreateTopic(ctx, 1, int16(len(brokers)), nil, probeTopic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return err
+	}
+	return client.ProduceSync(ctx, &kgo.Record{Topic: probeTopic, Value: []byte("probe")}).FirstErr()
+}
+
+// BrokerInSync returns nil once the broker is part of the cluster, has caught up with every partition
+// that it holds, and the cluster takes a record.
+func BrokerInSync(ctx context.Context, brokers []string, id int32) error {
+	client, err := kafkaClient(brokers)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	metadata, err := kadm.NewClient(client).Metadata(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(metadata.Brokers, func(b kadm.BrokerDetail) bool { return b.NodeID == id }) {
+		return fmt.Errorf("broker %d is not part of the cluster yet", id)
+	}
+	for _, topic := range metadata.Topics {
+		for n, p := range topic.Partitions {
+			if slices.Contains(p.Replicas, id) && !slices.Contains(p.ISR, id) {
+				return fmt.Errorf("broker %d has not caught up with partition %d of %s", id, n, topic.Topic)
+			}
+		}
+	}
+	return client.ProduceSync(ctx, &kgo.Record{Topic: probeTopic, Value: []byte("probe")}).FirstErr()
+}
+
+// RegistryAnswers asks the registry for its rules.
+func RegistryAnswers(ctx context.Context, url string) error {
+	var rules struct{}
+	return call(ctx, http.MethodGet, url+"/config", "", &rules)
+}
+
+// RegistryChecks sets the registry to refuse schemas that cannot read what was written, and asks whether
+// it does.
+func RegistryChecks(ctx context.Context, url string) error {
+	if err := call(ctx, http.MethodPut, url+"/config", `{"compatibility":"`+compatibility+`"}`, nil); err != nil {
+		return err
+	}
+	var rules struct {
+		Level string `json:"compatibilityLevel"`
+	}
+	if err := call(ctx, http.MethodGet, url+"/config", "", &rules); err != nil {
+		return err
+	}
+	if rules.Level != compatibility {
+		return fmt.Errorf("the registry's compatibility is %q, want %s", rules.Level, compatibility)
+	}
+	return nil
+}
+
+// call makes a request to the registry; into takes the JSON of its answer, unless it is nil.
+func call(ctx context.Context, method, url, body string, into any) error {
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/vnd.schemaregistry.v1+json")
+	}
+	request.Close = true // no connection outlives the question
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %s: %s", method, url, answer.Status, text)
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s %s: %w", method, url, err)
+	}
+	return nil
+}
+
+func redisClient(url string) (*redis.Client, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	options.MaxRetries, options.ContextTimeoutEnabled = -1, true
+	return redis.NewClient(options), nil
+}
+
+// RedisAnswers sends a PING.
+func RedisAnswers(ctx context.Context, url string) error {
+	client, err := redisClient(url)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.Ping(ctx).Err()
+}
