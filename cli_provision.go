@@ -40,7 +40,7 @@ func (f provisionFlags) plan(ctx context.Context, app App, p Process) (*Provisio
 	return v, changes, nil
 }
 
-func (f provisionFlags) show(p Process, changes []kafka.Change, none string) error {
+func (f provisionFlags) show(p Process, changes []kafka.Change, text func(kafka.Change) string, none string) error {
 	if f.Output == "json" {
 		if changes == nil {
 			changes = []kafka.Change{}
@@ -48,7 +48,7 @@ func (f provisionFlags) show(p Process, changes []kafka.Change, none string) err
 		return json.NewEncoder(p.Stdout).Encode(changes)
 	}
 	for _, c := range changes {
-		fmt.Fprintln(p.Stdout, c)
+		fmt.Fprintln(p.Stdout, text(c))
 	}
 	if len(changes) == 0 {
 		fmt.Fprintln(p.Stdout, none)
@@ -68,7 +68,7 @@ func (v provisionApply) Run(ctx context.Context, app App, p Process) error {
 	if err := pr.Apply(ctx, changes); err != nil {
 		return err
 	}
-	return v.show(p, changes, "nothing to do: topics and schemas are as they should be")
+	return v.show(p, changes, kafka.Change.Done, "nothing to do: topics and schemas are as they should be")
 }
 
 type provisionDiff struct{ provisionFlags }
@@ -80,7 +80,7 @@ func (v provisionDiff) Run(ctx context.Context, app App, p Process) error {
 		return err
 	}
 	defer pr.Close()
-	return v.show(p, changes, "no difference")
+	return v.show(p, changes, kafka.Change.String, "no difference")
 }
 
 type provisionCheck struct{ provisionFlags }
@@ -92,7 +92,7 @@ func (v provisionCheck) Run(ctx context.Context, app App, p Process) error {
 		return err
 	}
 	defer pr.Close()
-	if err := v.show(p, changes, "no difference"); err != nil {
+	if err := v.show(p, changes, kafka.Change.String, "no difference"); err != nil {
 		return err
 	}
 	if len(changes) > 0 {

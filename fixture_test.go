@@ -46,7 +46,7 @@ var testApp = ledgerline.App{
 }
 
 // patience is how long a condition may take to come true on a busy machine.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
 

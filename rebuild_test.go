@@ -25,7 +25,7 @@ func TestRebuildBesideReadersAndWriters(t *testing.T) {
 	t.Parallel()
 	l := startLocal(t)
 	c := newAPI(t, l.URL)
-	const orders, resting, rounds = 3000, 60, 3
+	const orders, resting, rounds = 1500, 60, 3
 	load(t, l, orders, resting)
 	const loaded = orders*100 + orders*(orders-1)/2
 

@@ -156,7 +156,7 @@ func TestSendGoesOnAfterInterrupt(t *testing.T) {
 	l := startLocal(t)
 	log := newPlain(t, l.Connection)
 	file := filepath.Join(t.TempDir(), "orders.jsonl")
-	const orders = 15000
+	const orders = 10000
 	all := make([]string, orders)
 	for i := range all {
 		all[i] = placeLine("o-"+itoa(i), int64(i+1))

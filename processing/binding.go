@@ -20,7 +20,7 @@ func Bindings(fsys fs.FS, aggregates []*Aggregate) ([]schemas.Binding, error) {
 	for _, a := range aggregates {
 		found, err := schemas.Load(fsys, a.Name)
 		if err != nil {
-			return nil, fmt.Errorf("loading schemas of %s: %w", a.Name, err)
+			return nil, fmt.Errorf("aggregate %s needs its schemas in a folder %s/, a file <Type>.avsc for each command and event: %w", a.Name, a.Name, err)
 		}
 		for _, types := range [][]Type{a.Commands, a.Events} {
 			for _, t := range types {

@@ -54,7 +54,7 @@ func (c *Codec) once(ctx context.Context, key string, ask func(context.Context) 
 		case <-ctx.Done():
 			return ctx.Err()
 		case r := <-flight:
-			if r.Err != errAskerLeft {
+			if !errors.Is(r.Err, errAskerLeft) {
 				return r.Err
 			}
 			if ctx.Err() != nil {

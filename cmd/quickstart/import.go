@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -56,7 +57,7 @@ func loadCommands(path string) ([]command, error) {
 	var commands []command
 	for {
 		row, err := rows.Read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return commands, nil
 		}
 		if err != nil {

@@ -6,6 +6,7 @@ package native
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -66,15 +67,12 @@ func Log4j() []byte { return bytes.Clone(log4j) }
 // folder of the project, looked for from the working directory upwards. The error is ErrNotInstalled,
 // with the place looked at, if there is nothing or not all of it.
 func Find() (Installation, error) {
-	root, err := projectRoot()
-	if err != nil {
-		return Installation{}, err
-	}
-	cache := os.Getenv("LEDGERLINE_CACHE")
-	switch {
-	case cache == "":
-		cache = filepath.Join(root, ".cache")
-	case !filepath.IsAbs(cache):
+	cache := cmp.Or(os.Getenv("LEDGERLINE_CACHE"), ".cache")
+	if !filepath.IsAbs(cache) {
+		root, err := projectRoot()
+		if err != nil {
+			return Installation{}, err
+		}
 		cache = filepath.Join(root, cache)
 	}
 	return read(filepath.Join(cache, "native", "env"))

@@ -2,7 +2,11 @@
 //
 // It owns paths, headers, status codes and problem documents (RFC 9457). It refuses to know how a
 // command is appended or a read model is kept: it asks a [processing.Sender] and a [Store]. It knows
-// neither Avro nor JSON schemas: a command's body is decoded by the function it is given.
+// no Avro: a command's body is decoded, and described, by the functions it is given.
+//
+// GET /openapi.json describes what is registered on the same mux, as OpenAPI 3.1: it is made of the
+// list that is registered, of the types that are served and of what aggregates declare. The document's
+// types and the schemas of Go types are huma's; huma handles no request.
 //
 // # Command ids
 //

@@ -84,6 +84,21 @@ func (c Change) String() string {
 	return text
 }
 
+// Done writes a change that is made, as "topic order.events: retention.ms set to -1".
+func (c Change) Done() string {
+	switch c.Kind {
+	case CreateTopic:
+		return fmt.Sprintf("topic %s: created, %s", c.Name, c.Want)
+	case AlterConfig:
+		return fmt.Sprintf("topic %s: %s set to %s", c.Name, c.Setting, c.Want)
+	case SetCompatibility:
+		return fmt.Sprintf("subject %s: %s set to %s", c.Name, c.Setting, c.Want)
+	case RegisterSchema:
+		return fmt.Sprintf("subject %s: schema registered", c.Name)
+	}
+	return c.String()
+}
+
 // MismatchError says that something is not as it should be. Changes holds at least one.
 type MismatchError struct{ Changes []Change }
 
