@@ -360,9 +360,6 @@ func TestWipedRedisComesBack(t *testing.T) {
 		if err := redis.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if a := c.get("/v1/orders/o-1"); a.Status == http.StatusOK && round == 0 {
-			t.Log("a reader was served before the wipe was noticed") // possible only if it is rebuilt already
-		}
 		// Decided while there are no read models; every customer but the new one stays as it was.
 		a := c.post("/v1/orders/late-"+itoa(round)+"/place-order", placing("late", 1))
 		if a.Status != http.StatusCreated {

@@ -152,7 +152,7 @@ func (p *plain) avroOf(a act) map[string]any {
 		return value
 	}
 	for _, optional := range []string{"discount", "placed_at"} {
-		if value[optional] == nil {
+		if _, given := value[optional]; !given {
 			value[optional] = nil
 		}
 	}

@@ -81,7 +81,9 @@ func rules() []rule {
 }
 
 // id returns the id of the aggregate on which the rule is tried by a way.
-func (r rule) id(way string) string { return strings.ReplaceAll(r.name, " ", "-") + "-" + way }
+func (r rule) id(way string) string {
+	return r.aggregate + "-" + strings.ReplaceAll(r.name, " ", "-") + "-" + way
+}
 
 func accountRules() []rule {
 	amount := func(units int64, currency string) map[string]any {

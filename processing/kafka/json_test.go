@@ -130,7 +130,7 @@ func TestMistakesInJSONCommands(t *testing.T) {
 		{"field twice", "PlaceOrder", `{"customer_id":"c-1","customer_id":"c-2",` + money + `}`, processing.CodeUndecodable, "customer_id: "},
 		{"union as Avro spells it", "PlaceOrder", `{"customer_id":"c-1",` + money + `,"placed_at":{"long":5}}`, processing.CodeUndecodable, "placed_at: "},
 		{"refused by the command itself", "PlaceOrder", `{"customer_id":"a b",` + money + `}`, processing.CodeInvalidCommand, "customer_id: "},
-		{"no type", "", `{}`, processing.CodeUnknownCommandType, ""},
+		{"no type", "", `{}`, processing.CodeUnknownCommandType, `ce_type of JSON: ""`},
 		{"type in another case", "shipOrder", `{}`, processing.CodeUnknownCommandType, "shipOrder"},
 		{"path form of the type", "ship-order", `{}`, processing.CodeUnknownCommandType, "ship-order"},
 		{"event", "OrderShipped", `{}`, processing.CodeUnknownCommandType, "OrderShipped"},
@@ -165,7 +165,7 @@ func TestMistakesInJSONCommands(t *testing.T) {
 	r := jsonCommand("o-1", newID(t), "ShipOrder", `{}`)
 	r.Headers = r.Headers[:len(r.Headers)-1]
 	f.send(r)
-	if a := o.outcomeOf(idOf(t, r), 0); a.Code != processing.CodeUndecodable {
+	if a := o.outcomeOf(idOf(t, r), 0); a.Code != processing.CodeUndecodable || !strings.Contains(a.Detail, "content-type: application/json") {
 		t.Errorf("without a content type: got %s %s", a.Status, a.Code)
 	}
 	o.check(nil, w)

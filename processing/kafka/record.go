@@ -32,6 +32,9 @@ const (
 	headerCorrelationID   = "ce_correlationid"
 	headerTraceParent     = "traceparent"
 	headerExpectedVersion = "ce_expectedversion"
+	// Of an outcome: its status, and its code unless it was accepted, for clients that read no Avro.
+	headerStatus = "ce_status"
+	headerCode   = "ce_code"
 
 	// Of a command moved to the partition that its key hashes to: where it lay before.
 	headerMovedFrom = "ledgerline-moved-from"
@@ -115,7 +118,12 @@ func (w *wire) decode(ctx context.Context, r *kgo.Record, commands ...processing
 		}
 		value, err := w.codec.FromJSON(fullName, r.Value)
 		if err != nil {
-			return schemas.Decoded{}, faultOf(err), nil
+			if f := faultOf(err); f.Code != processing.CodeUnknownCommandType {
+				return schemas.Decoded{}, f, nil
+			}
+			return schemas.Decoded{}, &processing.Fault{
+				Code: processing.CodeUnknownCommandType, Detail: fmt.Sprintf("header %s of JSON: %q is no type of command", headerType, fullName), DeadLetter: true,
+			}, nil
 		}
 		return schemas.Decoded{FullName: fullName, Name: fullName[strings.LastIndexByte(fullName, '.')+1:], Value: value}, nil, nil
 	}
@@ -124,7 +132,11 @@ func (w *wire) decode(ctx context.Context, r *kgo.Record, commands ...processing
 		return d, nil, nil
 	}
 	if errors.Is(err, schemas.ErrUnknownType) || errors.Is(err, schemas.ErrUndecodable) {
-		return d, faultOf(err), nil
+		f := faultOf(err)
+		if len(r.Value) > 0 && r.Value[0] == '{' {
+			f.Detail += "; if it is JSON, say so in the header " + headerContentType + ": " + contentJSON
+		}
+		return d, f, nil
 	}
 	return d, nil, fmt.Errorf("%w: %w", errUnready, err)
 }
@@ -323,6 +335,8 @@ func (w *wire) outcomeRecord(ctx context.Context, partition int32, o *processing
 	h.add(headerContentType, contentAvro)
 	h.add(headerCommandID, o.CommandID)
 	h.add(headerCommandOffset, strconv.FormatInt(input, 10))
+	h.add(headerStatus, string(o.Status))
+	h.add(headerCode, o.Code)
 	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(o.AggregateID), Value: value, Headers: h}, nil
 }
 

@@ -116,6 +116,7 @@ func TestRecordsOfACommand(t *testing.T) {
 		wantHeaders(t, a.record, map[string]string{
 			"ce_specversion": "1.0", "ce_id": "*", "ce_type": "ledgerline.Outcome", "ce_source": "test", "ce_subject": row.key,
 			"content-type": "application/avro", "ce_commandid": id, "ce_commandoffset": "*", "ce_time": "2026-03-01T12:00:00.123Z",
+			"ce_status": "ACCEPTED",
 		})
 	}
 	o.check(nil, w)
@@ -195,6 +196,9 @@ func TestBadCommands(t *testing.T) {
 		a := o.outcomeOf(idOf(t, row.r), 0)
 		if a.Status != row.status || a.Code != row.code || a.Decision != (row.status == processing.Refused) || len(a.Events) != 0 || a.Code == "" {
 			t.Errorf("%s: got %s %s %q, decision %t", row.name, a.Status, a.Code, a.Detail, a.Decision)
+		}
+		if header(a.record, "ce_status") != string(row.status) || header(a.record, "ce_code") != row.code {
+			t.Errorf("%s: headers say %s %s", row.name, header(a.record, "ce_status"), header(a.record, "ce_code"))
 		}
 	}
 	after := f.command("o-good", newID(t), pay)
