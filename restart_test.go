@@ -28,11 +28,7 @@ type served struct {
 // serve starts a binary and waits until it is ready.
 func serve(t *testing.T, name string, main program, conn ledgerline.Connection, more ...string) *served {
 	t.Helper()
-	ctx, interrupt := context.WithCancel(context.Background())
-	s := &served{t: t, name: name, http: freeAddr(t), admin: freeAddr(t), interrupt: interrupt, ended: make(chan ended, 1)}
-	args := append([]string{"serve", "--http-addr", s.http, "--admin-addr", s.admin, "--log-level", "warn"}, connectArgs(conn, more...)...)
-	go func() { s.ended <- runWith(ctx, main, nil, args...) }()
-	t.Cleanup(func() { s.stop() })
+	s := begin(t, name, main, conn, more...)
 	await(t, name+" ready", func() error {
 		select {
 		case e := <-s.ended:
@@ -45,6 +41,17 @@ func serve(t *testing.T, name string, main program, conn ledgerline.Connection, 
 		}
 		return nil
 	})
+	return s
+}
+
+// begin starts a binary.
+func begin(t *testing.T, name string, main program, conn ledgerline.Connection, more ...string) *served {
+	t.Helper()
+	ctx, interrupt := context.WithCancel(context.Background())
+	s := &served{t: t, name: name, http: freeAddr(t), admin: freeAddr(t), interrupt: interrupt, ended: make(chan ended, 1)}
+	args := append([]string{"serve", "--http-addr", s.http, "--admin-addr", s.admin, "--log-level", "warn"}, connectArgs(conn, more...)...)
+	go func() { s.ended <- runWith(ctx, main, nil, args...) }()
+	t.Cleanup(func() { s.stop() })
 	return s
 }
 

@@ -209,9 +209,9 @@ func (c *Codec) lookUp(ctx context.Context, topic string, b *bound) (int, error)
 	})
 	switch {
 	case errors.Is(err, ErrNotRegistered):
-		return 0, fmt.Errorf("looking up schema of subject %s: %w (run: provision apply)", subject, err)
+		return 0, fmt.Errorf("encoding for subject %s: %w (run: provision apply)", subject, err)
 	case err != nil:
-		return 0, fmt.Errorf("looking up schema of subject %s: %w", subject, err)
+		return 0, fmt.Errorf("encoding for subject %s: %w", subject, err)
 	}
 	id, _ := b.ids.get(topic)
 	return id, nil

@@ -17,6 +17,14 @@ const (
 	answerTimeout = 15 * time.Second
 )
 
+// quiet drops what the client library writes to stderr on its own: every error comes back to a caller,
+// who logs or returns it.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(quiet{}) }
+
 // NewClient returns a client for a URL: redis://[user:password@]host[:port][/db], rediss:// for TLS, or
 // unix://path. One or more ?addr=host:port make it a cluster's client. It uses no network yet; the
 // caller closes it. Its commands honour the deadlines of contexts and end within a minute without one.
