@@ -4,7 +4,6 @@ package stack
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -59,7 +58,7 @@ func startNative(ctx context.Context, cfg Config) (*Stack, error) {
 }
 
 func (n *processes) start(ctx context.Context) error {
-	ports, err := freePorts(2*n.cfg.Brokers + 3)
+	ports, err := FreePorts(2*n.cfg.Brokers + 3)
 	if err != nil {
 		return err
 	}
@@ -129,7 +128,7 @@ func (n *processes) addRegistry(port, managementPort int) error {
 }
 
 func (n *processes) addBrokers(ctx context.Context, ports []int) error {
-	cluster := clusterID(uuid.New())
+	cluster := ClusterID(uuid.New())
 	var voters []string
 	for i := range n.cfg.Brokers {
 		n.addresses.Brokers = append(n.addresses.Brokers, fmt.Sprintf("127.0.0.1:%d", ports[2*i]))
@@ -251,10 +250,4 @@ func kafkaVersionFromLog(output string) (string, error) {
 		return "", fmt.Errorf("looking for Kafka's version: %s does not tell it", output)
 	}
 	return string(found[1]), nil
-}
-
-// clusterID writes a UUID as Kafka does. One that begins with a dash would look like a flag.
-func clusterID(id uuid.UUID) string {
-	id[0] &= 0x7f
-	return base64.RawURLEncoding.EncodeToString(id[:])
 }

@@ -11,8 +11,9 @@ import (
 // service is down, a client's own connection could otherwise sit on its port.
 const firstPort, lastPort = 20000, 32000
 
-// freePorts returns n ports on 127.0.0.1 that nobody listens on, all different.
-func freePorts(n int) ([]int, error) {
+// FreePorts returns n ports on 127.0.0.1 that nobody listens on, all different. They are nobody's until
+// they are listened on.
+func FreePorts(n int) ([]int, error) {
 	var ports []int
 	var held []net.Listener
 	defer func() {

@@ -2,7 +2,6 @@ package account_test
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -59,32 +58,10 @@ var matrix = map[string]map[account.Command]any{
 }
 
 func TestEveryCommandInEveryStatus(t *testing.T) {
-	refused := map[string]bool{ // tested below
-		account.ErrNegativeAmount.Code: true, account.ErrAmountNotPositive.Code: true, account.ErrCurrencyMismatch.Code: true,
-	}
-	var rows []row
-	for status, history := range histories {
-		if got, want := len(matrix[status]), len(account.Decider.Commands); got != want {
-			t.Errorf("matrix has %d of %d commands in status %s", got, want, status)
-		}
-		for command, want := range matrix[status] {
-			r := row{Name: fmt.Sprintf("%T in status %s", command, status), Given: history, When: command}
-			switch want := want.(type) {
-			case *processing.Refusal:
-				r.Refused = want
-				refused[want.Code] = true
-			case account.Event:
-				r.Then = []account.Event{want}
-			}
-			rows = append(rows, r)
-		}
-	}
-	for _, r := range account.Decider.Refusals {
-		if !refused[r.Code] {
-			t.Errorf("no row refuses with %s", r.Code)
-		}
-	}
-	scenario.Run(t, rows)
+	processingtest.RunMatrix(t, scenario, processingtest.Matrix[account.Command, account.Event]{
+		Histories: histories, Outcomes: matrix,
+		Elsewhere: []*processing.Refusal{account.ErrNegativeAmount, account.ErrAmountNotPositive, account.ErrCurrencyMismatch},
+	})
 }
 
 func TestCreateAccount(t *testing.T) {

@@ -2,7 +2,6 @@ package order_test
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -75,30 +74,10 @@ var matrix = map[string]map[order.Command]any{
 }
 
 func TestEveryCommandInEveryStatus(t *testing.T) {
-	refused := map[string]bool{order.ErrAmountMismatch.Code: true, order.ErrAmountNotPositive.Code: true} // tested below
-	var rows []row
-	for status, history := range histories {
-		if got, want := len(matrix[status]), len(order.Decider.Commands); got != want {
-			t.Errorf("matrix has %d of %d commands in status %s", got, want, status)
-		}
-		for command, want := range matrix[status] {
-			r := row{Name: fmt.Sprintf("%T in status %s", command, status), Given: history, When: command}
-			switch want := want.(type) {
-			case *processing.Refusal:
-				r.Refused = want
-				refused[want.Code] = true
-			case order.Event:
-				r.Then = []order.Event{want}
-			}
-			rows = append(rows, r)
-		}
-	}
-	for _, r := range order.Decider.Refusals {
-		if !refused[r.Code] {
-			t.Errorf("no row refuses with %s", r.Code)
-		}
-	}
-	scenario.Run(t, rows)
+	processingtest.RunMatrix(t, scenario, processingtest.Matrix[order.Command, order.Event]{
+		Histories: histories, Outcomes: matrix,
+		Elsewhere: []*processing.Refusal{order.ErrAmountMismatch, order.ErrAmountNotPositive},
+	})
 }
 
 func TestPlaceOrder(t *testing.T) {

@@ -2,7 +2,6 @@ package payment_test
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -68,32 +67,10 @@ var matrix = map[string]map[payment.Command]any{
 }
 
 func TestEveryCommandInEveryStatus(t *testing.T) {
-	refused := map[string]bool{ // tested below
-		payment.ErrAmountNotPositive.Code: true, payment.ErrAmountMismatch.Code: true, payment.ErrPaymentMismatch.Code: true,
-	}
-	var rows []row
-	for status, history := range histories {
-		if got, want := len(matrix[status]), len(payment.Decider.Commands); got != want {
-			t.Errorf("matrix has %d of %d commands in status %s", got, want, status)
-		}
-		for command, want := range matrix[status] {
-			r := row{Name: fmt.Sprintf("%T in status %s", command, status), Given: history, When: command}
-			switch want := want.(type) {
-			case *processing.Refusal:
-				r.Refused = want
-				refused[want.Code] = true
-			case payment.Event:
-				r.Then = []payment.Event{want}
-			}
-			rows = append(rows, r)
-		}
-	}
-	for _, r := range payment.Decider.Refusals {
-		if !refused[r.Code] {
-			t.Errorf("no row refuses with %s", r.Code)
-		}
-	}
-	scenario.Run(t, rows)
+	processingtest.RunMatrix(t, scenario, processingtest.Matrix[payment.Command, payment.Event]{
+		Histories: histories, Outcomes: matrix,
+		Elsewhere: []*processing.Refusal{payment.ErrAmountNotPositive, payment.ErrAmountMismatch, payment.ErrPaymentMismatch},
+	})
 }
 
 func TestCreateOrder(t *testing.T) {

@@ -1,0 +1,113 @@
+package containers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/testcontainers/testcontainers-go"
+
+	"github.com/ledgerline/ledgerline/e2e/containers"
+	"github.com/ledgerline/ledgerline/e2e/stack"
+)
+
+// requireEngine skips where no Docker engine answers, unless containers are what was asked for.
+func requireEngine(t *testing.T) {
+	t.Helper()
+	cfg, err := stack.FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := engineAnswers(t.Context()); err != nil {
+		if cfg.Provider == stack.Containers {
+			t.Fatal(err)
+		}
+		t.Skipf("no Docker engine answers; start one, or set LEDGERLINE_E2E_STACK=containers to see why: %v", err)
+	}
+}
+
+func engineAnswers(ctx context.Context) (err error) {
+	defer func() { // testcontainers panics where it finds no engine
+		if p := recover(); p != nil {
+			err = fmt.Errorf("looking for the Docker engine: %v", p)
+		}
+	}()
+	docker, err := testcontainers.NewDockerProvider()
+	if err != nil {
+		return err
+	}
+	defer docker.Close()
+	return docker.Health(ctx)
+}
+
+func start(t *testing.T, brokers int) *stack.Stack {
+	t.Helper()
+	requireEngine(t)
+	s, err := containers.Start(t.Context(), stack.Config{
+		Brokers: brokers, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(s.Close(), s.Close()); err != nil {
+			t.Errorf("closing twice: %v", err)
+		}
+	})
+	return s
+}
+
+func TestOneBroker(t *testing.T) {
+	s := start(t, 1)
+	t.Logf("%+v", s.Versions)
+	if s.Provider != stack.Containers || !strings.HasPrefix(s.Versions.Kafka, "4.") || !strings.HasPrefix(s.Versions.Registry, "apicurio 3.") {
+		t.Errorf("got %+v", s)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	for _, one := range []stack.Service{stack.Redis, stack.Registry, stack.Broker(1)} {
+		t.Run(string(one), func(t *testing.T) {
+			answers := map[stack.Service]func(context.Context) error{
+				stack.Redis:     func(ctx context.Context) error { return stack.RedisAnswers(ctx, s.RedisURL) },
+				stack.Registry:  func(ctx context.Context) error { return stack.RegistryAnswers(ctx, s.RegistryURL) },
+				stack.Broker(1): func(ctx context.Context) error { return stack.BrokersWork(ctx, s.Brokers) },
+			}[one]
+			soon, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			if err := errors.Join(s.Stop(ctx, one), answers(soon)); err == nil {
+				t.Error("it answers though it is stopped")
+			}
+			if err := s.Continue(ctx, one); err != nil {
+				t.Fatal(err)
+			}
+			if err := stack.Await(ctx, string(one), nil, answers); err != nil {
+				t.Errorf("continued: %v", err)
+			}
+			if err := s.Kill(ctx, one); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Restart(ctx, one); err != nil {
+				t.Fatal(err)
+			}
+			if err := answers(ctx); err != nil {
+				t.Errorf("restarted: %v", err)
+			}
+		})
+	}
+	if err := s.Kill(ctx, "broker-9"); err == nil || !strings.Contains(err.Error(), "broker-1") {
+		t.Errorf("a service that is not there: %v", err)
+	}
+}
+
+func TestThreeBrokers(t *testing.T) {
+	s := start(t, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if err := errors.Join(s.Kill(ctx, stack.Broker(2)), s.Restart(ctx, stack.Broker(2))); err != nil {
+		t.Error(err)
+	}
+}
