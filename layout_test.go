@@ -56,6 +56,9 @@ var layoutLayers = []layer{
 		"processing", "processing/domain/*", "processing/embedded", "processing/projection/*",
 	}},
 	{"cmd/*", []string{".", "cmd/internal/app"}},
+	// For tests alone: nothing of the product imports them.
+	{"e2e/native", nil},
+	{"e2e/stack", []string{"e2e/native", "processing/embedded"}},
 }
 
 // purePlaces are the places where nothing but this module and the standard library may be imported.
@@ -67,11 +70,12 @@ var reservedLibraries = []struct {
 	library string
 	may     []string
 }{
-	{"github.com/twmb/franz-go", []string{"processing/kafka"}},
+	{"github.com/twmb/franz-go", []string{"processing/kafka", "e2e/stack"}},
 	{"github.com/twmb/franz-go/pkg/kfake", []string{"processing/embedded"}},
 	{"github.com/twmb/franz-go/pkg/sr/srfake", []string{"processing/embedded"}},
 	{"github.com/alicebob/miniredis", []string{"processing/embedded"}},
-	{"github.com/redis/go-redis", []string{"readstore/redisstore"}},
+	{"github.com/redis/go-redis", []string{"readstore/redisstore", "e2e/stack"}},
+	{"github.com/danielgtaylor/huma", []string{"processing/httpapi"}},
 	{"github.com/twmb/avro", []string{"schemas"}},
 	{"github.com/hamba/avro", nil}, // for tests alone: see docs/adr/0001
 }
@@ -295,7 +299,7 @@ func TestLayoutIsHeld(t *testing.T) {
 		"projection imports a library":      {fakePackage("processing/projection/orderstatus", "github.com/google/uuid"), "the standard library and this module only"},
 		"processing imports an adapter":     {fakePackage("processing", "~/processing/kafka"), "of this module it may import [readstore schemas]"},
 		"processing imports a domain":       {fakePackage("processing", "~/processing/domain/order"), "of this module it may import [readstore schemas]"},
-		"processing imports kgo":            {fakePackage("processing", kgoLibrary), "only [processing/kafka] may"},
+		"processing imports kgo":            {fakePackage("processing", kgoLibrary), "only [processing/kafka e2e/stack] may"},
 		"readstore imports schemas":         {fakePackage("readstore", "~/schemas"), "of this module it may import []"},
 		"readstore imports a library":       {fakePackage("readstore", "github.com/google/uuid"), "the standard library and this module only"},
 		"schemas imports processing":        {fakePackage("schemas", "~/processing"), "of this module it may import []"},
@@ -304,16 +308,16 @@ func TestLayoutIsHeld(t *testing.T) {
 		"httpapi imports kafka":             {fakePackage("processing/httpapi", "~/processing/kafka"), "of this module it may import [processing readstore]"},
 		"kafka imports redisstore":          {fakePackage("processing/kafka", "~/readstore/redisstore"), "of this module it may import"},
 		"adapter imports root":              {fakePackage("processing/httpapi", "~"), "of this module it may import [processing readstore]"},
-		"httpapi imports sr":                {fakePackage("processing/httpapi", "github.com/twmb/franz-go/pkg/sr"), "only [processing/kafka] may"},
-		"root imports kadm":                 {fakePackage(".", "github.com/twmb/franz-go/pkg/kadm"), "only [processing/kafka] may"},
-		"root imports kmsg":                 {fakePackage(".", "github.com/twmb/franz-go/pkg/kmsg"), "only [processing/kafka] may"},
-		"root imports go-redis":             {fakePackage(".", redisLibrary), "only [readstore/redisstore] may"},
-		"root imports part of go-redis":     {fakePackage(".", redisLibrary+"/maintnotifications"), "only [readstore/redisstore] may"},
+		"httpapi imports sr":                {fakePackage("processing/httpapi", "github.com/twmb/franz-go/pkg/sr"), "only [processing/kafka e2e/stack] may"},
+		"root imports kadm":                 {fakePackage(".", "github.com/twmb/franz-go/pkg/kadm"), "only [processing/kafka e2e/stack] may"},
+		"root imports kmsg":                 {fakePackage(".", "github.com/twmb/franz-go/pkg/kmsg"), "only [processing/kafka e2e/stack] may"},
+		"root imports go-redis":             {fakePackage(".", redisLibrary), "only [readstore/redisstore e2e/stack] may"},
+		"root imports part of go-redis":     {fakePackage(".", redisLibrary+"/maintnotifications"), "only [readstore/redisstore e2e/stack] may"},
 		"root imports embedded":             {fakePackage(".", "~/processing/embedded"), "of this module it may import"},
 		"root imports local":                {fakePackage(".", "~/local"), "of this module it may import"},
 		"kafka imports kfake":               {fakePackage("processing/kafka", "github.com/twmb/franz-go/pkg/kfake"), "only [processing/embedded] may"},
 		"kafka imports srfake":              {fakePackage("processing/kafka", "github.com/twmb/franz-go/pkg/sr/srfake"), "only [processing/embedded] may"},
-		"embedded imports kgo":              {fakePackage("processing/embedded", kgoLibrary), "only [processing/kafka] may"},
+		"embedded imports kgo":              {fakePackage("processing/embedded", kgoLibrary), "only [processing/kafka e2e/stack] may"},
 		"local imports miniredis":           {fakePackage("local", "github.com/alicebob/miniredis/v2"), "only [processing/embedded] may"},
 		"local imports processing":          {fakePackage("local", "~/processing"), "of this module it may import [. processing/embedded processing/kafka]"},
 		"schemas imports hamba/avro":        {fakePackage("schemas", "github.com/hamba/avro/v2"), "only [] may, beside tests"},

@@ -42,9 +42,11 @@ func NewPartition(a *Aggregate, number int32, next int64, committed Metadata) *P
 	}
 }
 
-// RecoverEvent folds an event read back from the log. Events come in the order of their offsets.
+// RecoverEvent folds an event read back from the log. Events come in the order of their offsets. The
+// commands up to its own are decided.
 func (p *Partition) RecoverEvent(e Event) {
 	p.lastEvent = e.Offset
+	p.next = max(p.next, e.CommandOffset+1)
 	if e.Time.After(p.at) {
 		p.at = e.Time
 	}
@@ -124,6 +126,9 @@ func (p *Partition) LastEvent() int64 { return p.lastEvent }
 
 // LastOutcome returns the offset of the last outcome known, -1 for none.
 func (p *Partition) LastOutcome() int64 { return p.lastOut }
+
+// Next returns the offset of the first command that is not decided.
+func (p *Partition) Next() int64 { return p.next }
 
 // Decided returns the offset of the outcome by which a command id was decided.
 func (p *Partition) Decided(aggregateID, commandID string) (int64, bool) {

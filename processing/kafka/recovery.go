@@ -11,6 +11,9 @@ import (
 	"github.com/ledgerline/ledgerline/processing"
 )
 
+// anotherPrefix is what is left to do about a log that is not the one decided from.
+const anotherPrefix = "restore it, or set --prefix to begin anew"
+
 // recover reads back what partitions of the commands topics have led to so far. The order is what
 // makes it right: first the stable committed offset (so the predecessor's transaction has ended or
 // will be seen), then the high watermark of events and outcomes (the last stable offset would hide
@@ -36,11 +39,11 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		at, metadata := committed[tp].At, processing.Metadata{LastEvent: -1, LastOutcome: -1, LowestOutcome: -1}
 		if at >= 0 {
 			if metadata, err = processing.ParseMetadata(committed[tp].Metadata); err != nil {
-				return nil, fmt.Errorf("group %s has an offset of %s that no worker committed (somebody reset it?): %w", s.cfg.Group, tp, err)
+				return nil, fmt.Errorf("group %s has an offset of %s that no worker committed (somebody reset it?): %w; run: kafka-consumer-groups.sh --delete-offsets --group %s --topic %s (events and outcomes then say where to go on)", s.cfg.Group, tp, err, s.cfg.Group, tp.topic)
 			}
 		}
 		if end := high[tp].high; at > end {
-			return nil, fmt.Errorf("commands of %s end at %d, before the committed offset %d: the topic was recreated or truncated", tp, end, at)
+			return nil, fmt.Errorf("commands of %s end at %d, before the committed offset %d: the topic was recreated or truncated; %s", tp, end, at, anotherPrefix)
 		}
 		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), epoch: epoch, from: max(at, 0)}
 		recovered[tp] = o
@@ -67,7 +70,12 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 			least = max(least, metadata.LastEvent)
 		}
 		if o.LastEvent() < least {
-			return nil, fmt.Errorf("recovered %s up to event %d, but event %d was committed: the log of events is not whole", tp, o.LastEvent(), least)
+			return nil, fmt.Errorf("recovered %s up to event %d, but event %d was committed: the log of %s is not whole; %s", tp, o.LastEvent(), least, s.cfg.Topics.Events(s.aggregates[tp.topic].Name), anotherPrefix)
+		}
+		// Commands below an offset that is decided are passed over: in a log that was recreated those
+		// would be new ones.
+		if end := high[tp].high; o.Next() > end {
+			return nil, fmt.Errorf("commands of %s end at %d, but command %d was decided: the topic was recreated or truncated; %s", tp, end, o.Next()-1, anotherPrefix)
 		}
 	}
 	return recovered, nil
