@@ -42,11 +42,9 @@ func NewPartition(a *Aggregate, number int32, next int64, committed Metadata) *P
 	}
 }
 
-// RecoverEvent folds an event read back from the log. Events come in the order of their offsets. The
-// commands up to its own are decided.
+// RecoverEvent folds an event read back from the log. Events come in the order of their offsets.
 func (p *Partition) RecoverEvent(e Event) {
 	p.lastEvent = e.Offset
-	p.next = max(p.next, e.CommandOffset+1)
 	if e.Time.After(p.at) {
 		p.at = e.Time
 	}
