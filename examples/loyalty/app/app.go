@@ -5,6 +5,7 @@ import (
 	"github.com/ledgerline/ledgerline"
 	"github.com/ledgerline/ledgerline/examples/loyalty/domain/loyalty"
 	"github.com/ledgerline/ledgerline/examples/loyalty/projection/pointsbalance"
+	"github.com/ledgerline/ledgerline/examples/loyalty/projection/pointsbyreason"
 	"github.com/ledgerline/ledgerline/examples/loyalty/schemas"
 	"github.com/ledgerline/ledgerline/processing"
 )
@@ -18,5 +19,6 @@ var App = ledgerline.App{
 	},
 	ReadModels: []*processing.ReadModel{
 		pointsbalance.ReadModel.Erase(),
+		pointsbyreason.ReadModel.Erase(),
 	},
 }
