@@ -131,7 +131,9 @@ func (v ingestSend) bar(p Process, size int64) *progressbar.ProgressBar {
 	if f, ok := p.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		out = f
 	}
-	return progressbar.NewOptions64(size, progressbar.OptionSetWriter(out), progressbar.OptionShowBytes(true), progressbar.OptionSetDescription("sending"), progressbar.OptionClearOnFinish())
+	// Without a spinner: the library turns it in a goroutine that races with its own Add.
+	return progressbar.NewOptions64(size, progressbar.OptionSetWriter(out), progressbar.OptionShowBytes(true), progressbar.OptionSetDescription("sending"),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetSpinnerChangeInterval(0))
 }
 
 // lineEnd is where a line ends, and the hash of everything up to there.
@@ -279,14 +281,27 @@ func (p *progress) save() error {
 	}
 	text, err := json.Marshal(p)
 	if err == nil {
-		err = os.WriteFile(p.path+".new", text, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(p.path+".new", p.path)
+		err = replaceFile(p.path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("saving %s: %w", p.path, err)
 	}
 	p.saved = p.Line
 	return nil
+}
+
+// replaceFile gives a file a new content at once. Two processes that send one file may do so side by side.
+func replaceFile(path string, content []byte) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = temporary.Write(content)
+	if err = errors.Join(err, temporary.Close()); err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(temporary.Name()) // it is of no use
+	}
+	return err
 }

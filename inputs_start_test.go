@@ -1,7 +1,9 @@
 package ledgerline_test
 
 import (
+	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,4 +102,134 @@ func TestLogThatIsAnother(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTopicsThatDoNotFit starts the binaries on topics and a Redis that are not as they must be.
+func TestTopicsThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	conn, p := used(t)
+	starts := map[string]program{"ingest serve": ledgerline.RunIngest, "processor serve": ledgerline.RunProcessor, "rebuild status": ledgerline.RunRebuild}
+	refuses := func(what, name string, conn ledgerline.Connection, words ...string) {
+		t.Helper()
+		told := run(t, starts[name], conn, strings.Fields(name)[1], "--log-level", "error")
+		for _, word := range words {
+			if told.code != ledgerline.ExitMisuse || len(lines(told.stderr)) != 1 || told.stdout != "" || !strings.Contains(told.stderr, word) {
+				t.Errorf("%s: %s: exit %d: %s, want %q", what, name, told.code, told.stderr, words)
+			}
+		}
+	}
+	_, other := startEmbedded(t, "")
+	provision(t, other, 1)
+	other.RedisURL = conn.RedisURL
+	for _, name := range []string{"processor serve", "rebuild status"} {
+		refuses("the Redis of another log", name, other, "another topic", "set --redis-url or --prefix, or delete the keys")
+	}
+
+	adm := kadm.NewClient(p.kgo)
+	shorter := "1000"
+	if _, err := adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.ms", Value: &shorter}}, "order.events"); err != nil {
+		t.Fatal(err)
+	}
+	for name := range starts {
+		refuses("a retention", name, conn, "topic order.events: retention.ms is 1000, want -1; run: provision apply")
+	}
+	provision(t, conn, 1)
+	if _, err := adm.CreatePartitions(t.Context(), 2, "order.events"); err != nil {
+		t.Fatal(err)
+	}
+	for name := range starts {
+		refuses("another number of partitions", name, conn, "topic order.events: number of partitions is 3, want 1", "set --partitions 3, or choose another --prefix")
+	}
+	for _, verb := range []string{"check", "apply"} {
+		if told := run(t, ledgerline.RunProvision, conn, verb); told.code != ledgerline.ExitFailed || !strings.Contains(told.stdout+told.stderr, "number of partitions is 3, want 1") {
+			t.Errorf("provision %s: exit %d: %s%s", verb, told.code, told.stdout, told.stderr)
+		}
+	}
+	for name := range starts {
+		told := run(t, starts[name], conn, strings.Fields(name)[1], "--prefix", "none.", "--log-level", "error")
+		if told.code != ledgerline.ExitMisuse || len(lines(told.stderr)) != 1 || !strings.Contains(told.stderr, "topic none.account.commands: missing") || !strings.Contains(told.stderr, "run: provision apply") {
+			t.Errorf("nothing provisioned: %s: exit %d: %s", name, told.code, told.stderr)
+		}
+	}
+}
+
+// TestMisuse gives each binary what it cannot work with: one line that names the flag, and exit 2.
+func TestMisuse(t *testing.T) {
+	t.Parallel()
+	l := startLocal(t)
+	nobody, taken := freeAddr(t), strings.TrimPrefix(l.URL, "http://")
+	ingest, processor, rebuild, provision := ledgerline.RunIngest, ledgerline.RunProcessor, ledgerline.RunRebuild, ledgerline.RunProvision
+	serving := []string{"serve", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"}
+	with := func(args []string, more ...string) []string { return append(args[:len(args):len(args)], more...) }
+	for _, row := range []struct {
+		name string
+		main program
+		args []string
+		says string
+	}{
+		{"ingest", ingest, nil, "see ingest --help"},
+		{"ingest", ingest, []string{"eat"}, "see ingest --help"},
+		{"ingest", ingest, with(serving, "--colour"), "--colour"},
+		{"ingest", ingest, with(serving, "--workers", "many"), "--workers"},
+		{"ingest", ingest, with(serving, "--log-level", "loud"), "--log-level"},
+		{"ingest", ingest, with(serving, "--log-format", "xml"), "--log-format"},
+		{"ingest", ingest, with(serving, "--brokers", ""), "--brokers"},
+		{"ingest", ingest, with(serving, "--brokers", "localhost:kafka"), "--brokers"},
+		{"ingest", ingest, with(serving, "--brokers", nobody), "--brokers"},
+		{"ingest", ingest, with(serving, "--registry-url", "localhost:8081"), "--registry-url"},
+		{"ingest", ingest, with(serving, "--registry-url", "http://"+nobody), "--registry-url"},
+		{"ingest", ingest, []string{"serve", "--http-addr", taken, "--admin-addr", "127.0.0.1:0", "--instance", "two"}, "--http-addr"},
+		{"ingest", ingest, []string{"serve", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:http!", "--instance", "three"}, "--admin-addr"},
+		{"ingest", ingest, []string{"send"}, "<file>"},
+		{"ingest", ingest, []string{"send", "there-is-no-such-file"}, "there-is-no-such-file"},
+		{"ingest", ingest, []string{"send", "-"}, "--name"},
+		{"ingest", ingest, []string{"send", "-", "--name", "x", "-o", "yaml"}, "--output"},
+		{"processor", processor, with(serving, "--brokers", nobody), "--brokers"},
+		{"processor", processor, with(serving, "--redis-url", "localhost:6379"), "redis://"},
+		{"processor", processor, with(serving, "--redis-url", "redis://"+nobody), "--redis-url"},
+		{"processor", processor, with(serving, "--workers", "2"), "--workers"},
+		{"processor", processor, []string{"key", "order-status"}, "<id>"},
+		{"processor", processor, []string{"key", "orders", "o-1"}, "there are: account-balance"},
+		{"rebuild", rebuild, []string{"run"}, "<model>"},
+		{"rebuild", rebuild, []string{"run", "orders"}, "there are: account-balance"},
+		{"rebuild", rebuild, []string{"promote", "order-status"}, "<generation>"},
+		{"rebuild", rebuild, []string{"prune", "order-status", "--grace", "soon"}, "--grace"},
+		{"rebuild", rebuild, []string{"events", "cake", "o-1"}, "cake"},
+		{"rebuild", rebuild, []string{"status", "--redis-url", "redis://" + nobody}, "--redis-url"},
+		{"provision", provision, []string{"apply", "--partitions", "few"}, "--partitions"},
+		{"provision", provision, []string{"apply", "--partitions", "-3"}, "--partitions"},
+		{"provision", provision, []string{"check", "--brokers", nobody}, "--brokers"},
+		{"provision", provision, []string{"check", "--registry-url", "ftp://" + nobody}, "--registry-url"},
+		{"provision", provision, []string{"check", "--registry-url", "http://" + nobody}, "--registry-url"},
+		{"ingest", ingest, []string{"healthcheck", "--admin-addr", "127.0.0.1:http!"}, "127.0.0.1:http!"},
+	} {
+		t.Run(row.name+" "+strings.Join(row.args, " "), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			args := row.args
+			if len(args) > 1 && args[0] != "healthcheck" {
+				args = append(args[:len(args):len(args)], missing(l.Connection, args)...)
+			}
+			p := runWith(ctx, row.main, nil, args...)
+			if p.code != ledgerline.ExitMisuse || len(lines(p.stderr)) != 1 || p.stdout != "" || !strings.Contains(p.stderr, row.says) || !strings.HasPrefix(p.stderr, row.name+": ") {
+				t.Errorf("exit %d, want 2 with %q\nstdout: %s\nstderr: %s", p.code, row.says, p.stdout, p.stderr)
+			}
+		})
+	}
+}
+
+// missing returns the flags that reach c and are not given.
+func missing(c ledgerline.Connection, given []string) []string {
+	args := []string{"--log-level", "error"}
+	if slices.Contains(given, "--log-level") {
+		args = nil
+	}
+	all := connectArgs(c)
+	for i := 0; i < len(all); i += 2 {
+		if !slices.Contains(given, all[i]) {
+			args = append(args, all[i], all[i+1])
+		}
+	}
+	return args
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -182,7 +183,13 @@ func TestNewerSchema(t *testing.T) {
 				return err
 			}
 		}
-		return shows(queries, "/v1/customers/ada", `{"currencies":[{"currency":"GBP","orders":3,"total_spent":321}]}`, nil)
+		if err := shows(queries, "/v1/customers/ada", `{"currencies":[{"currency":"GBP","orders":3,"total_spent":321}]}`, nil); err != nil {
+			return err
+		}
+		if queries.get("/v1/orders/o-2/events").Status != http.StatusOK {
+			return errors.New("its events are not listed yet")
+		}
+		return nil
 	}
 	await(t, "the orders written with newer schemas", shown)
 	var events struct{ Items []listed }

@@ -2,6 +2,9 @@ package ledgerline
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/url"
 
 	"github.com/ledgerline/ledgerline/processing/kafka"
 )
@@ -18,6 +21,7 @@ type ProvisionConfig struct {
 // Provision makes the topics and registers the schemas of an App. It is the only part that needs the
 // rights to do so.
 type Provision struct {
+	brokers     []string
 	registry    *kafka.Registry
 	provisioner *kafka.Provisioner
 	description kafka.Description
@@ -29,7 +33,7 @@ func NewProvision(app App, cfg ProvisionConfig) (*Provision, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provision{}
+	p := &Provision{brokers: cfg.Brokers}
 	if p.registry, err = kafka.NewRegistry(kafka.RegistryConfig{URL: cfg.RegistryURL}); err != nil {
 		return nil, err
 	}
@@ -57,12 +61,24 @@ func (p *Provision) Close() {
 func (p *Provision) Plan(ctx context.Context) ([]kafka.Change, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return p.provisioner.Plan(ctx, p.description)
+	changes, err := p.provisioner.Plan(ctx, p.description)
+	return changes, p.unanswered(err)
 }
 
 // Apply makes the changes of a plan. It refuses all of them if one cannot be made.
 func (p *Provision) Apply(ctx context.Context, changes []kafka.Change) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return p.provisioner.Apply(ctx, changes)
+	return p.unanswered(p.provisioner.Apply(ctx, changes))
+}
+
+// unanswered adds what to type to an error that means that nobody answered.
+func (p *Provision) unanswered(err error) error {
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("%w; set --registry-url", err)
+	}
+	if isNetwork(err) {
+		return fmt.Errorf("the brokers %v do not answer: %w; set --brokers", p.brokers, err)
+	}
+	return err
 }

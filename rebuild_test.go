@@ -410,7 +410,7 @@ func TestWrongAddresses(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
 			p := runWith(ctx, row.main, nil, append(row.args, connectArgs(l.Connection, append(row.flag, "--log-level", "error")...)...)...)
-			if p.code != ledgerline.ExitFailed && p.code != ledgerline.ExitMisuse || len(lines(p.stderr)) != 1 || p.stdout != "" || !strings.Contains(p.stderr, row.flag[0]) && row.name != "provision" {
+			if p.code != ledgerline.ExitFailed && p.code != ledgerline.ExitMisuse || len(lines(p.stderr)) != 1 || p.stdout != "" || !strings.Contains(p.stderr, row.flag[0]) {
 				t.Errorf("exit %d\nstdout: %s\nstderr: %s", p.code, p.stdout, p.stderr)
 			}
 			t.Logf("exit %d: %s", p.code, p.stderr)

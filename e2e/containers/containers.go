@@ -44,9 +44,13 @@ const (
 	redisPort      = 6379
 )
 
+// writable is the folder that the user of any image may write to.
+const writable = "/tmp"
+
 const (
-	startTimeout = 5 * time.Minute // images may have to be fetched
-	stopTimeout  = 30 * time.Second
+	startTimeout  = 5 * time.Minute // images may have to be fetched
+	answerTimeout = 2 * time.Minute
+	stopTimeout   = 30 * time.Second
 )
 
 // services are the containers of one stack.
@@ -98,14 +102,15 @@ func (s *services) start(ctx context.Context) error {
 	for _, p := range ports[2:] {
 		s.addresses.Brokers = append(s.addresses.Brokers, fmt.Sprintf("127.0.0.1:%d", p))
 	}
+	// The port is on our loopback alone; seen from inside, that is another machine.
 	err = s.run(ctx, stack.Redis, redisImage, redisPort, ports[0],
-		testcontainers.WithCmd("redis-server", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"))
+		testcontainers.WithCmd("redis-server", "--protected-mode", "no", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"))
 	if err != nil {
 		return err
 	}
 	err = s.run(ctx, stack.Registry, registryImage, registryPort, ports[1], testcontainers.WithEnv(map[string]string{
 		// It forgets all schemas in a restart otherwise, and gives their ids to others.
-		"APICURIO_DATASOURCE_URL": "jdbc:h2:file:/tmp/schemas",
+		"APICURIO_DATASOURCE_URL": "jdbc:h2:file:" + writable + "/schemas",
 	}))
 	if err != nil {
 		return err
@@ -180,6 +185,8 @@ func (s *services) brokerEnv(id, port int) (map[string]string, error) {
 
 // await waits until a service answers: for the first time, or after a restart.
 func (s *services) await(ctx context.Context, one stack.Service, first bool) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	err := stack.Await(ctx, string(one), nil, func(ctx context.Context) error {
 		switch {
 		case one == stack.Redis:
@@ -243,8 +250,6 @@ func (s *services) restart(ctx context.Context, one stack.Service, c *testcontai
 	if err := c.Start(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	return s.await(ctx, one, false)
 }
 

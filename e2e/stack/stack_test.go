@@ -256,6 +256,9 @@ func TestNative(t *testing.T) {
 }
 
 func TestNativeThreeBrokers(t *testing.T) {
+	if cfg, err := stack.FromEnv(); err != nil || cfg.Provider != stack.Native || cfg.Brokers != 3 {
+		t.Skip("it takes one to two minutes; set LEDGERLINE_E2E_STACK=native:3")
+	}
 	s := start(t, stack.Config{Provider: stack.Native, Brokers: 3})
 	ctx := bounded(t, 4*time.Minute)
 	for n := range 3 {
