@@ -131,7 +131,7 @@ func (v ingestSend) bar(p Process, size int64) *progressbar.ProgressBar {
 	if f, ok := p.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		out = f
 	}
-	// Without a spinner: the library turns it in a goroutine that races with its own Add.
+	// Without an interval, for which the library has a goroutine that races with Add.
 	return progressbar.NewOptions64(size, progressbar.OptionSetWriter(out), progressbar.OptionShowBytes(true), progressbar.OptionSetDescription("sending"),
 		progressbar.OptionClearOnFinish(), progressbar.OptionSetSpinnerChangeInterval(0))
 }

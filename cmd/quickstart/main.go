@@ -221,7 +221,7 @@ type meter struct {
 func newMeter(w io.Writer, what string) *meter {
 	m := &meter{w: w, what: what}
 	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		// Without a spinner: the library turns it in a goroutine that races with its own Add.
+		// Without an interval, for which the library has a goroutine that races with Add.
 		m.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(), progressbar.OptionClearOnFinish(), progressbar.OptionSetSpinnerChangeInterval(0))
 	}

@@ -110,7 +110,7 @@ func TestThreeBrokers(t *testing.T) {
 	s := start(t, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	if err := errors.Join(s.Kill(ctx, stack.Broker(2)), s.Restart(ctx, stack.Broker(2))); err != nil {
+	if err := errors.Join(s.Kill(ctx, stack.Broker(2)), s.Restart(ctx, stack.Broker(2)), stack.BrokersWork(ctx, s.Brokers)); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -93,28 +94,34 @@ func BrokersWork(ctx context.Context, brokers []string) error {
 	return client.ProduceSync(ctx, &kgo.Record{Topic: probeTopic, Value: []byte("probe")}).FirstErr()
 }
 
-// BrokerInSync returns nil once the broker is part of the cluster, has caught up with every partition
-// that it holds, and the cluster takes a record.
+// BrokerInSync returns nil once the broker itself answers, has caught up with every partition that it
+// holds, and the cluster takes a record. The id is that of the address's place, from 1.
 func BrokerInSync(ctx context.Context, brokers []string, id int32) error {
+	// The others may not have noticed yet that it was gone, so none of them is asked.
+	only, err := kafkaClient(brokers[id-1 : id])
+	if err != nil {
+		return err
+	}
+	defer only.Close()
+	metadata, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, only.SeedBrokers()[0])
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(metadata.Brokers, func(b kmsg.MetadataResponseBroker) bool { return b.NodeID == id }) {
+		return fmt.Errorf("broker %d is not part of the cluster yet", id)
+	}
+	for _, topic := range metadata.Topics {
+		for _, p := range topic.Partitions {
+			if slices.Contains(p.Replicas, id) && !slices.Contains(p.ISR, id) {
+				return fmt.Errorf("broker %d has not caught up with partition %d of %s", id, p.Partition, *topic.Topic)
+			}
+		}
+	}
 	client, err := kafkaClient(brokers)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	metadata, err := kadm.NewClient(client).Metadata(ctx)
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(metadata.Brokers, func(b kadm.BrokerDetail) bool { return b.NodeID == id }) {
-		return fmt.Errorf("broker %d is not part of the cluster yet", id)
-	}
-	for _, topic := range metadata.Topics {
-		for n, p := range topic.Partitions {
-			if slices.Contains(p.Replicas, id) && !slices.Contains(p.ISR, id) {
-				return fmt.Errorf("broker %d has not caught up with partition %d of %s", id, n, topic.Topic)
-			}
-		}
-	}
 	return client.ProduceSync(ctx, &kgo.Record{Topic: probeTopic, Value: []byte("probe")}).FirstErr()
 }
 

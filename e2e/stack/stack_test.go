@@ -274,4 +274,11 @@ func TestNativeThreeBrokers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// The cluster does not notice at once that a broker is gone; Restart must wait for it all the same.
+	if err := errors.Join(s.Kill(ctx, stack.Broker(1)), s.Restart(ctx, stack.Broker(1))); err != nil {
+		t.Fatal(err)
+	}
+	if !listening(s.Brokers[0]) {
+		t.Error("Restart returned before the broker answers")
+	}
 }
