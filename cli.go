@@ -39,13 +39,12 @@ func Main(run func(ctx context.Context, app App, p Process) int, app App) {
 
 // connectFlags are the flags of everything that connects.
 type connectFlags struct {
-	Brokers     []string         `env:"LEDGERLINE_BROKERS" default:"localhost:9092" placeholder:"HOST:PORT" help:"Kafka brokers, comma-separated (default ${default})."`
-	RegistryURL string           `env:"LEDGERLINE_REGISTRY_URL" default:"http://localhost:8081" placeholder:"URL" help:"Schema registry (default ${default})."`
-	RedisURL    string           `env:"LEDGERLINE_REDIS_URL" default:"redis://localhost:6379" placeholder:"URL" help:"Redis, rediss:// for TLS (default ${default})."`
-	Prefix      string           `env:"LEDGERLINE_PREFIX" help:"Put before the names of topics, groups, transactional ids and keys."`
-	LogFormat   string           `env:"LEDGERLINE_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of log lines: text or json (default ${default})."`
-	LogLevel    string           `env:"LEDGERLINE_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" help:"Least level that is logged: debug, info, warn or error (default ${default})."`
-	Version     kong.VersionFlag `help:"Print the version and exit."`
+	Brokers     []string `env:"LEDGERLINE_BROKERS" default:"localhost:9092" placeholder:"HOST:PORT" help:"Kafka brokers, comma-separated (default ${default})."`
+	RegistryURL string   `env:"LEDGERLINE_REGISTRY_URL" default:"http://localhost:8081" placeholder:"URL" help:"Schema registry (default ${default})."`
+	RedisURL    string   `env:"LEDGERLINE_REDIS_URL" default:"redis://localhost:6379" placeholder:"URL" help:"Redis, rediss:// for TLS (default ${default})."`
+	Prefix      string   `env:"LEDGERLINE_PREFIX" help:"Put before the names of topics, groups, transactional ids and keys."`
+	LogFormat   string   `env:"LEDGERLINE_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of log lines: text or json (default ${default})."`
+	LogLevel    string   `env:"LEDGERLINE_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" help:"Least level that is logged: debug, info, warn or error (default ${default})."`
 }
 
 func (f connectFlags) connection(p Process) Connection {
@@ -60,6 +59,11 @@ func (f connectFlags) logger(p Process) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(p.Stderr, options))
 	}
 	return slog.New(slog.NewTextHandler(p.Stderr, options))
+}
+
+// versionFlag is a flag of every binary.
+type versionFlag struct {
+	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 
 // listenFlags are the flags of everything that serves.

@@ -6,6 +6,7 @@ import (
 )
 
 type ingestCLI struct {
+	versionFlag
 	Serve       ingestServe     `cmd:"" help:"Decide commands, from HTTP and from Kafka, until interrupted."`
 	Send        ingestSend      `cmd:"" help:"Send commands from a file of JSON lines and wait for what becomes of them."`
 	Healthcheck healthcheckVerb `cmd:"" help:"Exit 0 if the process at the admin address is ready."`

@@ -11,6 +11,7 @@ import (
 )
 
 type processorCLI struct {
+	versionFlag
 	Serve       processorServe  `cmd:"" help:"Fold events into read models and answer queries, until interrupted."`
 	Key         processorKey    `cmd:"" help:"Print the redis-cli line that shows a document."`
 	Healthcheck healthcheckVerb `cmd:"" help:"Exit 0 if the process at the admin address is ready."`

@@ -9,6 +9,7 @@ import (
 )
 
 type provisionCLI struct {
+	versionFlag
 	Apply provisionApply `cmd:"" help:"Create and change what differs; may be run again without harm."`
 	Diff  provisionDiff  `cmd:"" help:"Print what apply would do."`
 	Check provisionCheck `cmd:"" help:"Print what differs; exit 1 if anything does."`

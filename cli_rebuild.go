@@ -16,6 +16,7 @@ import (
 )
 
 type rebuildCLI struct {
+	versionFlag
 	Run      rebuildRun      `cmd:"" help:"Build a new generation of a read model from the beginning of the log."`
 	Status   rebuildStatus   `cmd:"" help:"List generations."`
 	Verify   rebuildVerify   `cmd:"" help:"Compare a generation with the log, key by key; exit 1 if they differ."`

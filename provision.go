@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/ledgerline/ledgerline/processing/kafka"
 )
@@ -65,9 +66,12 @@ func (p *Provision) Plan(ctx context.Context) ([]kafka.Change, error) {
 	return changes, p.unanswered(err)
 }
 
+// applyTimeout bounds all changes of a plan: a cold cluster takes its time over each.
+const applyTimeout = 5 * time.Minute
+
 // Apply makes the changes of a plan. It refuses all of them if one cannot be made.
 func (p *Provision) Apply(ctx context.Context, changes []kafka.Change) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	return p.unanswered(p.provisioner.Apply(ctx, changes))
 }

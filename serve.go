@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -105,7 +107,8 @@ func (v healthcheckVerb) Run(ctx context.Context) error {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s is not ready (%s)", v.AdminAddr, answer.Status)
+		reason, _ := io.ReadAll(io.LimitReader(answer.Body, 1000)) // what there is of it
+		return fmt.Errorf("%s is not ready: %s", v.AdminAddr, strings.TrimSpace(string(reason)))
 	}
 	return nil
 }
