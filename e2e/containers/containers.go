@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -178,7 +179,8 @@ func (s *services) brokerEnv(id, port int) (map[string]string, error) {
 		}
 	}
 	env["KAFKA_LISTENERS"] = fmt.Sprintf("PLAINTEXT://:%d,CONTROLLER://:%d,CLIENT://:%d", internalPort, controllerPort, clientPort)
-	env["KAFKA_ADVERTISED_LISTENERS"] = fmt.Sprintf("PLAINTEXT://%s:%d,CLIENT://127.0.0.1:%d", stack.Broker(id), internalPort, port)
+	env["KAFKA_ADVERTISED_LISTENERS"] = fmt.Sprintf("PLAINTEXT://%s,CLIENT://%s",
+		net.JoinHostPort(string(stack.Broker(id)), strconv.Itoa(internalPort)), net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	env["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"] = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CLIENT:PLAINTEXT"
 	return env, nil
 }
