@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -28,22 +27,23 @@ func (l *Log) EventsAt(ctx context.Context, aggregate string, places []processin
 		*r = *opened
 	}
 	w := &wire{topics: l.cfg.Topics, codec: l.cfg.Codec}
-	byPartition := map[int32][]int64{}
+	wanted := map[topicPartition][]int64{}
 	for _, p := range places {
-		byPartition[p.Partition] = append(byPartition[p.Partition], p.Offset)
+		tp := topicPartition{l.cfg.Topics.Events(aggregate), p.Partition}
+		wanted[tp] = append(wanted[tp], p.Offset)
 	}
 	found := map[processing.Place]processing.Event{}
-	for partition, offsets := range byPartition {
-		records, err := r.at(ctx, topicPartition{l.cfg.Topics.Events(aggregate), partition}, 0, offsets)
-		if err != nil {
-			return nil, err
-		}
-		for offset, rec := range records {
+	records, err := r.at(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	for tp, byOffset := range records {
+		for offset, rec := range byOffset {
 			e, err := w.event(ctx, aggregate, rec)
 			if err != nil {
 				return nil, err
 			}
-			found[processing.Place{Partition: partition, Offset: offset}] = e
+			found[processing.Place{Partition: tp.partition, Offset: offset}] = e
 		}
 	}
 	events := make([]processing.Event, len(places))
@@ -64,32 +64,41 @@ func (l *Log) EventJSON(e processing.Event) ([]byte, error) { return l.cfg.Codec
 // for each.
 const nearby = 500
 
-// at returns the records at the given offsets of a partition, by offset. One that is not there (below
-// start, where the log begins, or never committed) is missing in the result.
-func (r *reader) at(ctx context.Context, tp topicPartition, start int64, offsets []int64) (map[int64]*kgo.Record, error) {
-	wanted := map[int64]bool{}
-	for _, o := range offsets {
-		if o >= start {
-			wanted[o] = true
-		}
+// at returns the records at the wanted offsets of each partition. One that is not there (never
+// committed) is missing in the result; offsets below the start of a log are an error. Partitions are read
+// side by side, so that it takes as many rounds as the one whose offsets are the most scattered.
+func (r *reader) at(ctx context.Context, wanted map[topicPartition][]int64) (map[topicPartition]map[int64]*kgo.Record, error) {
+	left, sorted := map[topicPartition][]int64{}, map[topicPartition][]int64{}
+	found := map[topicPartition]map[int64]*kgo.Record{}
+	for tp, offsets := range wanted {
+		all := slices.Clone(offsets)
+		slices.Sort(all)
+		sorted[tp] = slices.Compact(all)
+		left[tp] = sorted[tp]
+		found[tp] = map[int64]*kgo.Record{}
 	}
-	sorted := slices.Sorted(maps.Keys(wanted))
-	found := map[int64]*kgo.Record{}
-	for len(sorted) > 0 {
-		n := 1
-		for n < len(sorted) && sorted[n]-sorted[n-1] <= nearby {
-			n++
+	for len(left) > 0 {
+		spans := map[topicPartition]span{}
+		for tp, offsets := range left {
+			n := 1
+			for n < len(offsets) && offsets[n]-offsets[n-1] <= nearby {
+				n++
+			}
+			spans[tp] = span{offsets[0], offsets[n-1] + 1}
+			if left[tp] = offsets[n:]; n == len(offsets) {
+				delete(left, tp)
+			}
 		}
-		err := r.read(ctx, map[topicPartition]span{tp: {sorted[0], sorted[n-1] + 1}}, func(rec *kgo.Record) error {
-			if wanted[rec.Offset] {
-				found[rec.Offset] = rec
+		err := r.read(ctx, spans, func(rec *kgo.Record) error {
+			tp := topicPartition{rec.Topic, rec.Partition}
+			if _, ok := slices.BinarySearch(sorted[tp], rec.Offset); ok {
+				found[tp][rec.Offset] = rec
 			}
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
-		sorted = sorted[n:]
 	}
 	return found, nil
 }

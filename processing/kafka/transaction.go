@@ -82,13 +82,23 @@ func (s *session) decide(ctx context.Context, fetches kgo.Fetches) (*transaction
 		t.next[tp] = f.Records[len(f.Records)-1].Offset + 1
 		failed = s.decidePartition(ctx, t, o, tp, f.Records)
 	})
-	return t, failed
+	if failed != nil {
+		return nil, failed
+	}
+	if err := s.answerRepeats(ctx, t); err != nil {
+		return nil, err
+	}
+	for _, tp := range t.tps {
+		if err := s.encode(ctx, t, tp); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
 }
 
 func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedPartition, tp topicPartition, records []*kgo.Record) error {
 	a := s.aggregates[tp.topic]
 	inputs := make([]processing.Input, 0, len(records))
-	byOffset := make(map[int64]*kgo.Record, len(records))
 	for _, r := range records {
 		if home, err := s.home(ctx, r); err != nil {
 			return err
@@ -103,15 +113,19 @@ func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedP
 			return err
 		}
 		inputs = append(inputs, in)
-		byOffset[r.Offset] = r
+		if f := in.Fault; f != nil && f.DeadLetter && r.Offset >= o.Next() {
+			t.produced = append(t.produced, producedRecord{record: s.w.wire.deadLetter(a.Name, r, f)})
+		}
 	}
 	b := o.Decide(s.cfg.Now(), inputs)
 	b.Next = max(b.Next, t.next[tp])
 	t.batches[tp] = b
-	if err := s.answerRepeats(ctx, o, a, tp.partition, b); err != nil {
-		return err
-	}
-	for _, d := range b.Decisions {
+	return nil
+}
+
+// encode adds the records of a partition's decisions to the transaction.
+func (s *session) encode(ctx context.Context, t *transaction, tp topicPartition) error {
+	for _, d := range t.batches[tp].Decisions {
 		for i := range d.Events {
 			r, err := s.w.wire.eventRecord(ctx, d.Events[i])
 			if err != nil {
@@ -125,9 +139,6 @@ func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedP
 				return err
 			}
 			t.produced = append(t.produced, producedRecord{record: r, offset: &d.OutcomeOffset})
-		}
-		if f := d.Input.Fault; f != nil && f.DeadLetter {
-			t.produced = append(t.produced, producedRecord{record: s.w.wire.deadLetter(a.Name, byOffset[d.Input.Command.Offset], f)})
 		}
 	}
 	return nil
@@ -169,34 +180,38 @@ func (s *session) input(ctx context.Context, a *processing.Aggregate, r *kgo.Rec
 	}
 }
 
-// answerRepeats reads the stored outcomes of repeated commands from the log.
-func (s *session) answerRepeats(ctx context.Context, o *ownedPartition, a *processing.Aggregate, partition int32, b *processing.Batch) error {
-	var offsets []int64
-	for _, d := range b.Decisions {
-		if d.Repeats >= 0 {
-			offsets = append(offsets, d.Repeats)
+// answerRepeats reads the stored outcomes of repeated commands from the log, all of a transaction's at
+// once: after an outage, many come again.
+func (s *session) answerRepeats(ctx context.Context, t *transaction) error {
+	wanted := map[topicPartition][]int64{}
+	for _, tp := range t.tps {
+		outcomes := topicPartition{s.cfg.Topics.Outcomes(s.aggregates[tp.topic].Name), tp.partition}
+		for _, d := range t.batches[tp].Decisions {
+			if d.Repeats >= s.owned[tp].outcomeStart {
+				wanted[outcomes] = append(wanted[outcomes], d.Repeats)
+			}
 		}
 	}
-	if len(offsets) == 0 {
-		return nil
-	}
-	stored, err := s.reader.at(ctx, topicPartition{s.cfg.Topics.Outcomes(a.Name), partition}, o.outcomeStart, offsets)
+	stored, err := s.reader.at(ctx, wanted)
 	if err != nil {
 		return fmt.Errorf("reading stored outcomes: %w", err)
 	}
-	for _, d := range b.Decisions {
-		if d.Repeats < 0 {
-			continue
+	for _, tp := range t.tps {
+		outcomes := topicPartition{s.cfg.Topics.Outcomes(s.aggregates[tp.topic].Name), tp.partition}
+		for _, d := range t.batches[tp].Decisions {
+			if d.Repeats < 0 {
+				continue
+			}
+			r, ok := stored[outcomes][d.Repeats]
+			if !ok {
+				return fmt.Errorf("stored outcome at %s@%d is gone from the log: raise the retention of the outcomes topic above %s", outcomes, d.Repeats, processing.KeepCommandIDs)
+			}
+			outcome, _, err := s.w.wire.outcome(ctx, r)
+			if err != nil {
+				return err
+			}
+			d.Repeat(outcome)
 		}
-		r, ok := stored[d.Repeats]
-		if !ok {
-			return fmt.Errorf("stored outcome at %s/%d@%d is gone from the log: raise the retention of the outcomes topic above %s", s.cfg.Topics.Outcomes(a.Name), partition, d.Repeats, processing.KeepCommandIDs)
-		}
-		outcome, _, err := s.w.wire.outcome(ctx, r)
-		if err != nil {
-			return err
-		}
-		d.Repeat(outcome)
 	}
 	return nil
 }
