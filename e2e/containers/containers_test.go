@@ -13,6 +13,7 @@ import (
 
 	"github.com/ledgerline/ledgerline/e2e/containers"
 	"github.com/ledgerline/ledgerline/e2e/stack"
+	"github.com/ledgerline/ledgerline/e2e/suite"
 )
 
 // requireEngine skips where no Docker engine answers, unless containers are what was asked for.
@@ -113,4 +114,13 @@ func TestThreeBrokers(t *testing.T) {
 	if err := errors.Join(s.Kill(ctx, stack.Broker(2)), s.Restart(ctx, stack.Broker(2)), stack.BrokersWork(ctx, s.Brokers)); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestSuite runs the end-to-end suite, with as many brokers as the environment asks for.
+func TestSuite(t *testing.T) {
+	cfg, err := stack.FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite.Run(t, start(t, cfg.Brokers))
 }

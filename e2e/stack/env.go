@@ -12,7 +12,8 @@ import (
 // LEDGERLINE_E2E_STACK is the provider, with the number of brokers after a colon if it is not 1:
 // embedded (the default), native, native:3, containers, containers:3, external. The addresses of external
 // services are in LEDGERLINE_E2E_BROKERS (with commas between), LEDGERLINE_E2E_REGISTRY_URL and
-// LEDGERLINE_E2E_REDIS_URL.
+// LEDGERLINE_E2E_REDIS_URL, and the program that can end and
+// restart them in LEDGERLINE_E2E_CONTROL.
 func FromEnv() (Config, error) {
 	provider, brokers, counted := strings.Cut(os.Getenv("LEDGERLINE_E2E_STACK"), ":")
 	cfg := Config{Provider: Provider(provider), Brokers: 1}
@@ -21,6 +22,7 @@ func FromEnv() (Config, error) {
 		cfg.Provider = Embedded
 	case Embedded, Native, Containers:
 	case External:
+		cfg.Control = os.Getenv(ControlVariable)
 		cfg.Addresses = Addresses{
 			Brokers:     strings.FieldsFunc(os.Getenv("LEDGERLINE_E2E_BROKERS"), func(r rune) bool { return r == ',' || r == ' ' }),
 			RegistryURL: os.Getenv("LEDGERLINE_E2E_REGISTRY_URL"),

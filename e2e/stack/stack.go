@@ -21,7 +21,7 @@ type Provider string
 
 // The providers.
 const (
-	// Embedded runs one broker, registry and Redis inside the process. They cannot be restarted.
+	// Embedded runs one broker, registry and Redis inside the process. They can be restarted and no more.
 	Embedded Provider = "embedded"
 	// Native runs what e2e/native/install has installed, as processes.
 	Native Provider = "native"
@@ -57,6 +57,9 @@ type Config struct {
 	Log *slog.Logger
 	// Addresses are those of External's services.
 	Addresses Addresses
+	// Control is the program that can do things to External's services: see [ControlVariable]. Defaults to
+	// none.
+	Control string
 }
 
 // Addresses say how services are reached, and what is known of them without asking.

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -58,6 +59,8 @@ type Services struct {
 	kafka    *kfake.Cluster
 	registry *registryServer
 	redis    *miniredis.Miniredis
+	// restart is the Config of a service that starts again: the ports are those that it has.
+	restart Config
 }
 
 // Start starts all three services, or none. Each accepts connections when it returns.
@@ -83,6 +86,49 @@ func (s *Services) start(cfg Config) error {
 	}
 	if err := s.startRedis(cfg); err != nil {
 		return fmt.Errorf("starting embedded Redis: %w", err)
+	}
+	s.restart = Config{DataDir: cfg.DataDir, KafkaPort: portOf(s.Brokers[0]), RegistryPort: portOf(s.RegistryURL), RedisPort: portOf(s.RedisURL)}
+	return nil
+}
+
+// portOf returns the port that an address of ours ends with.
+func portOf(address string) int {
+	port, _ := strconv.Atoi(address[strings.LastIndexByte(address, ':')+1:]) // we have written it
+	return port
+}
+
+// RestartBroker ends the broker and starts it again at its address, with what the data folder keeps. After
+// an error there is none.
+func (s *Services) RestartBroker() error {
+	s.kafka.Close()
+	if err := s.startKafka(s.restart); err != nil {
+		s.kafka = nil
+		return fmt.Errorf("starting embedded broker again: %w", err)
+	}
+	return nil
+}
+
+// RestartRegistry ends the registry and starts it again at its address, with what the data folder keeps.
+// After an error there is none.
+func (s *Services) RestartRegistry() error {
+	err := s.registry.close()
+	s.registry = nil
+	if err == nil {
+		err = s.startRegistry(s.restart)
+	}
+	if err != nil {
+		return fmt.Errorf("starting embedded schema registry again: %w", err)
+	}
+	return nil
+}
+
+// RestartRedis ends Redis and starts it again at its address, with nothing in it. After an error there is
+// none.
+func (s *Services) RestartRedis() error {
+	s.redis.Close()
+	s.redis = nil
+	if err := s.startRedis(s.restart); err != nil {
+		return fmt.Errorf("starting embedded Redis again: %w", err)
 	}
 	return nil
 }
