@@ -3,7 +3,7 @@
 FUZZTIME ?= 10s
 BROKERS ?= 1
 
-.PHONY: help test race lint fmt quickstart ci e2e-native e2e-containers e2e-compose e2e-external fuzz cover
+.PHONY: help test race lint fmt quickstart ci e2e-native e2e-containers e2e-compose e2e-external e2e-figures fuzz cover
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ e2e-compose: ## run it on docker-compose.yml
 
 e2e-external: ## run it on services whose addresses are in LEDGERLINE_E2E_BROKERS, _REGISTRY_URL, _REDIS_URL
 	@e2e/run external
+
+e2e-figures: ## measure the embedded and the native stack, one after the other
+	@e2e/run figures
 
 fuzz: ## fuzz every fuzz target for FUZZTIME (10s) each
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \

@@ -118,7 +118,14 @@ func runCLI(ctx context.Context, name, help string, cli any, app App, p Process)
 // errCheckFailed ends a verb whose finding is printed already with exit code 1.
 var errCheckFailed = errors.New("a check failed")
 
+// buildVersion is set by a build that knows better than the Go tool, from no checkout for instance:
+// go build -ldflags "-X github.com/ledgerline/ledgerline.buildVersion=v1.2.3".
+var buildVersion string
+
 func version() string {
+	if buildVersion != "" {
+		return buildVersion
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -108,6 +108,11 @@ func (l *link) partitions(aggregate string) int32 {
 	return l.cluster.Topics[l.topics.Events(aggregate)].Partitions
 }
 
+// log configures readers of the events that read models are made of.
+func (l *link) log() kafka.LogConfig {
+	return kafka.LogConfig{Client: l.client, Topics: l.topics, Aggregates: l.app.eventAggregates(), Codec: l.codec}
+}
+
 // redisPrefix is what Redis keys begin with: two Apps may share a Redis.
 func (l *link) redisPrefix() string { return l.conn.Prefix + l.app.Name }
 

@@ -27,6 +27,9 @@ type IngestConfig struct {
 	// AllowTransactionVersion1 accepts brokers on which a delayed request of one transaction may end up
 	// in the next. Defaults to refusing them: no claim of zero loss holds there.
 	AllowTransactionVersion1 bool
+	// Queries has it answer queries, too, as a [Processor] does: one address for everything. It then needs
+	// Redis, for its start and for the queries; commands are decided without. Defaults to commands alone.
+	Queries bool
 }
 
 // Ingest decides commands: those of its HTTP clients, and those that others produce to Kafka.
@@ -35,6 +38,10 @@ type Ingest struct {
 	sender  *kafka.Sender
 	workers []*kafka.Worker
 	http    *httpapi.Commands
+	// queries, closeStore and log are nil without queries.
+	queries    *httpapi.Queries
+	closeStore func()
+	log        *kafka.Log
 }
 
 // NewIngest checks topics and schemas and connects. It returns an error that says what to type.
@@ -82,6 +89,25 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	i.http, err = httpapi.NewCommands(httpapi.CommandsConfig{
 		Aggregates: l.app.Aggregates, Sender: i.sender, DecodeJSON: l.decodeJSON, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
 	})
+	if err != nil || !cfg.Queries {
+		return err
+	}
+	return i.startQueries(ctx)
+}
+
+func (i *Ingest) startQueries(ctx context.Context) error {
+	store, closeStore, err := i.link.store(ctx)
+	if err != nil {
+		return err
+	}
+	i.closeStore = closeStore
+	if err := i.link.sameLog(ctx, store); err != nil {
+		return err
+	}
+	if i.log, err = kafka.NewLog(i.link.log()); err != nil {
+		return err
+	}
+	i.queries, err = i.link.queries(store, i.log)
 	return err
 }
 
@@ -111,8 +137,13 @@ func (l *link) decodeJSON(_ *processing.Aggregate, t processing.Type, body []byt
 	}
 }
 
-// Register adds the routes for commands.
-func (i *Ingest) Register(mux *http.ServeMux) { i.http.Register(mux) }
+// Register adds the routes for commands and, if it answers them, queries.
+func (i *Ingest) Register(mux *http.ServeMux) {
+	i.http.Register(mux)
+	if i.queries != nil {
+		i.queries.Register(mux)
+	}
+}
 
 // Ready returns nil once a worker has recovered its first partitions and none is in trouble, else why
 // not.
@@ -148,6 +179,12 @@ func (i *Ingest) Run(ctx context.Context) error {
 func (i *Ingest) Close() {
 	if i.sender != nil {
 		i.sender.Close()
+	}
+	if i.log != nil {
+		i.log.Close()
+	}
+	if i.closeStore != nil {
+		i.closeStore()
 	}
 	i.link.close()
 }

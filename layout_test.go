@@ -59,7 +59,7 @@ var layoutLayers = []layer{
 	// For tests alone: nothing of the product imports them.
 	{"e2e/native", nil},
 	{"e2e/stack", []string{"e2e/native", "processing/embedded"}},
-	{"e2e/suite", []string{"e2e/stack"}},
+	{"e2e/suite", []string{"e2e/stack", "examples"}},
 }
 
 // purePlaces are the places where nothing but this module and the standard library may be imported.

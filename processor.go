@@ -59,8 +59,7 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	if err := l.sameLog(ctx, p.store); err != nil {
 		return err
 	}
-	logConfig := kafka.LogConfig{Client: l.client, Topics: l.topics, Aggregates: l.app.eventAggregates(), Codec: l.codec}
-	if p.log, err = kafka.NewLog(logConfig); err != nil {
+	if p.log, err = kafka.NewLog(l.log()); err != nil {
 		return err
 	}
 	handler, err := processing.NewProcessor(processing.ProcessorConfig{Models: l.app.ReadModels, Store: p.store, Log: l.conn.Log})
@@ -74,17 +73,22 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	}
 	slices.Sort(carried)
 	p.consumer, err = kafka.NewConsumer(kafka.ConsumerConfig{
-		LogConfig: logConfig, Group: fmt.Sprintf("%s%s.processor.%s", cfg.Prefix, l.app.Name, strings.Join(carried, ".")),
+		LogConfig: l.log(), Group: fmt.Sprintf("%s%s.processor.%s", cfg.Prefix, l.app.Name, strings.Join(carried, ".")),
 		Handler: handler, Log: l.conn.Log, Trouble: func(err error) { p.trouble.Store(&err) },
 	})
 	if err != nil {
 		return err
 	}
-	p.http, err = httpapi.NewQueries(httpapi.QueriesConfig{
-		Models: l.app.ReadModels, Store: p.store, Partition: kafka.PartitionOf[string], Partitions: l.partitions,
-		Aggregates: l.app.Aggregates, Events: p.log, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
-	})
+	p.http, err = l.queries(p.store, p.log)
 	return err
+}
+
+// queries makes the query API on read models in store and events in log.
+func (l *link) queries(store *redisstore.Store, log *kafka.Log) (*httpapi.Queries, error) {
+	return httpapi.NewQueries(httpapi.QueriesConfig{
+		Models: l.app.ReadModels, Store: store, Partition: kafka.PartitionOf[string], Partitions: l.partitions,
+		Aggregates: l.app.Aggregates, Events: log, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
+	})
 }
 
 // Register adds the routes for queries.

@@ -34,7 +34,7 @@ func NewRebuild(ctx context.Context, app App, conn Connection) (*Rebuild, error)
 	}
 	r := &Rebuild{link: l}
 	if r.store, r.closeStore, err = l.store(ctx); err == nil {
-		r.log, err = kafka.NewLog(kafka.LogConfig{Client: l.client, Topics: l.topics, Aggregates: app.eventAggregates(), Codec: l.codec})
+		r.log, err = kafka.NewLog(l.log())
 	}
 	if err == nil {
 		err = l.sameLog(ctx, r.store)

@@ -73,6 +73,10 @@ func overHTTP(t *testing.T, u *suite) {
 	if shown.Status != http.StatusOK || shown.Header.Get("ETag") != `"3"` || !strings.Contains(string(shown.Body), `"shipped"`) {
 		t.Errorf("the order is shown as %s", shown)
 	}
+	same, err := try(t.Context(), http.MethodGet, u.system.Commands()+"/v1/orders/"+id, "", "Ledgerline-Position", answers["shipped"].position())
+	if err != nil || same.String() != shown.String() {
+		t.Errorf("ingest shows the order as %s, %v, the processor as %s", same, err, shown)
+	}
 	if a := u.get(t, "/v1/orders/"+u.id("nobody")); a.Status != http.StatusNotFound {
 		t.Errorf("an order that is not there: %s", a)
 	}

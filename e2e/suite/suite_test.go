@@ -2,7 +2,9 @@ package suite_test
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -16,6 +18,11 @@ func TestSuite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	suite.Run(t, start(t, cfg))
+}
+
+func start(t *testing.T, cfg stack.Config) *stack.Stack {
+	t.Helper()
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -28,5 +35,25 @@ func TestSuite(t *testing.T) {
 			t.Errorf("closing the stack: %v", err)
 		}
 	})
-	suite.Run(t, s)
+	return s
+}
+
+// TestFigures measures the embedded and then the native stack; e2e/run figures prints what it found.
+func TestFigures(t *testing.T) {
+	name := os.Getenv("LEDGERLINE_E2E_FIGURES")
+	if name == "" {
+		t.Skip("measures for a minute and more; type: make e2e-figures")
+	}
+	for _, provider := range []stack.Provider{stack.Embedded, stack.Native} {
+		t.Run(string(provider), func(t *testing.T) {
+			file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			if err := json.NewEncoder(file).Encode(suite.Measure(t, start(t, stack.Config{Provider: provider}))); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 }

@@ -19,7 +19,7 @@ import (
 
 // System is a Ledgerline under test.
 type System interface {
-	// Commands and Queries are the base URLs of ingest's and processor's API.
+	// Commands and Queries are the base URLs of ingest's and processor's API. Ingest answers queries, too.
 	Commands() string
 	Queries() string
 	// Prefix is what the names of its topics begin with.
@@ -154,7 +154,7 @@ func (p *processes) start(ctx context.Context, binary string) error {
 	defer output.Close() // the process has its own
 	args := append([]string{"serve", "--http-addr", v.http, "--admin-addr", v.admin}, p.connect()...)
 	if binary == Ingest {
-		args = append(args, "--instance", "e2e")
+		args = append(args, "--instance", "e2e", "--queries")
 	}
 	cmd := exec.Command(filepath.Join(p.dir, binary), args...)
 	cmd.Stdout, cmd.Stderr = output, output
