@@ -88,7 +88,9 @@ func Measure(t *testing.T, s *stack.Stack) Figures {
 	return f
 }
 
-func rate(n int, since time.Time) float64 { return float64(int(float64(n) / time.Since(since).Seconds())) }
+func rate(n int, since time.Time) float64 {
+	return float64(int(float64(n) / time.Since(since).Seconds()))
+}
 
 // behind returns an error unless every active generation has reached the log's end.
 func (u *suite) behind(t *testing.T) error {
