@@ -15,13 +15,13 @@ func startExternal(ctx context.Context, cfg Config) (*Stack, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	// Nothing is made in a cluster or set in a registry that is somebody else's.
-	if err := Await(ctx, "the brokers", nil, func(ctx context.Context) error { return brokersAnswer(ctx, a.Brokers) }); err != nil {
+	if err := Await(ctx, "the brokers", nil, a.brokersAnswer); err != nil {
 		return nil, err
 	}
-	if err := Await(ctx, "the registry", nil, func(ctx context.Context) error { return RegistryAnswers(ctx, a.RegistryURL) }); err != nil {
+	if err := Await(ctx, "the registry", nil, a.RegistryAnswers); err != nil {
 		return nil, err
 	}
-	if err := Await(ctx, "Redis", nil, func(ctx context.Context) error { return RedisAnswers(ctx, a.RedisURL) }); err != nil {
+	if err := Await(ctx, "Redis", nil, a.RedisAnswers); err != nil {
 		return nil, err
 	}
 	return New(ctx, External, a, externalControl{})
