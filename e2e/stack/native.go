@@ -27,6 +27,8 @@ type processes struct {
 	services  map[Service]*process
 	// order is the one to start them in.
 	order []Service
+	// release gives the ports back.
+	release func()
 
 	closing sync.Once
 	closed  error
@@ -57,10 +59,11 @@ func startNative(ctx context.Context, cfg Config) (*Stack, error) {
 }
 
 func (n *processes) start(ctx context.Context) error {
-	ports, err := FreePorts(2*n.cfg.Brokers + 3)
+	ports, release, err := reservePorts(2*n.cfg.Brokers + 3)
 	if err != nil {
 		return err
 	}
+	n.release = release
 	if n.cfg.Secure {
 		if n.addresses.Security, err = makeSecurity(filepath.Join(n.cfg.Dir, securityDir)); err != nil {
 			return err
@@ -82,8 +85,12 @@ func (n *processes) start(ctx context.Context) error {
 		}
 		n.cfg.Log.InfoContext(ctx, "service answers", "service", s, "took", time.Since(began).Round(time.Millisecond))
 	}
-	n.addresses.Versions.Kafka, err = kafkaVersionFromLog(n.services[Broker(1)].output)
-	return err
+	// A broker serves before it logs its version: up to 0.3 s before on a busy machine.
+	return Await(ctx, "the broker's log", n.services[Broker(1)].ended(), func(context.Context) error {
+		var err error
+		n.addresses.Versions.Kafka, err = kafkaVersionFromLog(n.services[Broker(1)].output)
+		return err
+	})
 }
 
 // await waits until a service answers: for the first time, or after a restart.
@@ -149,6 +156,9 @@ func (n *processes) Close() error {
 	n.closing.Do(func() {
 		for _, s := range n.order {
 			n.closed = errors.Join(n.closed, n.services[s].kill())
+		}
+		if n.release != nil {
+			n.release()
 		}
 		if n.ownDir {
 			n.closed = errors.Join(n.closed, os.RemoveAll(n.cfg.Dir))
