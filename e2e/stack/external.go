@@ -51,13 +51,13 @@ func startExternal(ctx context.Context, cfg Config) (*Stack, error) {
 func (c externalControl) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := Await(ctx, "the brokers", nil, func(ctx context.Context) error { return brokersAnswer(ctx, c.addresses.Brokers) }); err != nil {
+	if err := Await(ctx, "the brokers", nil, c.addresses.brokersAnswer); err != nil {
 		return err
 	}
-	if err := Await(ctx, "the registry", nil, func(ctx context.Context) error { return RegistryAnswers(ctx, c.addresses.RegistryURL) }); err != nil {
+	if err := Await(ctx, "the registry", nil, c.addresses.RegistryAnswers); err != nil {
 		return err
 	}
-	return Await(ctx, "Redis", nil, func(ctx context.Context) error { return RedisAnswers(ctx, c.addresses.RedisURL) })
+	return Await(ctx, "Redis", nil, c.addresses.RedisAnswers)
 }
 
 func (c externalControl) Do(ctx context.Context, a Action, s Service) error {

@@ -50,6 +50,12 @@ type Config struct {
 	// Brokers is how many there are: 1, or 3 with three replicas of everything, of which two must be
 	// written. Ignored by External, whose cluster is what it is. Defaults to 1.
 	Brokers int
+	// Secure has Native ask every client for TLS, a user and a password, with one broker. Defaults to false.
+	Secure bool
+	// RedisRules are what a secure Redis lets the user ledgerline do, as its ACL says it. Defaults to
+	// any command on any key but those that are dangerous or for administrators, and a few of those that
+	// tell about the server.
+	RedisRules string
 	// Dir is where native services keep data and logs: a folder of one stack, which stays. Defaults to
 	// one below the system's folder for temporary files, which Close removes.
 	Dir string
@@ -68,6 +74,8 @@ type Addresses struct {
 	Brokers []string
 	// RegistryURL is where the registry has its Confluent API, RedisURL is Redis's.
 	RegistryURL, RedisURL string
+	// Security is needed by whoever wants to be let in. It is nil where everybody is.
+	Security *Security
 	// Versions are those that the services themselves do not tell. Those left empty are asked for.
 	Versions Versions
 }
@@ -126,6 +134,9 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	}
 	if cfg.Brokers != 1 && cfg.Brokers != 3 {
 		return nil, fmt.Errorf("a stack has 1 or 3 brokers, not %d", cfg.Brokers)
+	}
+	if cfg.Secure && (cfg.Provider != Native || cfg.Brokers != 1) {
+		return nil, fmt.Errorf("a secure stack is a native one with 1 broker, not %s with %d: %w", cfg.Provider, cfg.Brokers, errors.ErrUnsupported)
 	}
 	switch cfg.Provider {
 	case Embedded, "":

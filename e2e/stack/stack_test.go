@@ -114,6 +114,8 @@ func TestStartRefuses(t *testing.T) {
 		"two brokers":            {stack.Config{Provider: stack.Native, Brokers: 2}, "1 or 3 brokers"},
 		"three embedded brokers": {stack.Config{Brokers: 3}, "one embedded broker"},
 		"unknown provider":       {stack.Config{Provider: "cloud"}, "there are: embedded, native"},
+		"secure and embedded":    {stack.Config{Provider: stack.Embedded, Secure: true}, "a native one with 1 broker"},
+		"secure and three":       {stack.Config{Provider: stack.Native, Brokers: 3, Secure: true}, "a native one with 1 broker"},
 		"containers":             {stack.Config{Provider: stack.Containers}, "e2e/containers"},
 		"no addresses":           {stack.Config{Provider: stack.External, Addresses: stack.Addresses{Brokers: []string{"127.0.0.1:1"}}}, "LEDGERLINE_E2E_REGISTRY_URL"},
 	} {
@@ -134,17 +136,25 @@ func TestFromEnv(t *testing.T) {
 	t.Setenv("LEDGERLINE_E2E_REGISTRY_URL", "http://c:3")
 	t.Setenv("LEDGERLINE_E2E_REDIS_URL", "redis://d:4")
 	for value, want := range map[string]string{
-		"": "embedded 1 []", "native": "native 1 []", "native:3": "native 3 []", "containers:3": "containers 3 []",
-		"external": "external 1 [a:1 b:2]", "native:2": "1 or 3 brokers", "native:": "1 or 3 brokers", "cloud": "no such provider",
+		"": "embedded 1 [] false", "native": "native 1 [] false", "native:3": "native 3 [] false", "native:secure": "native 1 [] true",
+		"containers:3": "containers 3 []", "containers:secure": "1 or 3 brokers", "external": "external 1 [a:1 b:2]", "native:2": "1 or 3 brokers", "native:": "1 or 3 brokers", "cloud": "no such provider",
 	} {
 		t.Setenv("LEDGERLINE_E2E_STACK", value)
 		cfg, err := stack.FromEnv()
-		got := fmt.Sprint(cfg.Provider, " ", cfg.Brokers, " ", cfg.Addresses.Brokers)
+		got := fmt.Sprint(cfg.Provider, " ", cfg.Brokers, " ", cfg.Addresses.Brokers, " ", cfg.Secure)
 		if err != nil {
 			got = err.Error()
 		}
 		if !strings.Contains(got, want) {
 			t.Errorf("%q: got %s, want %s", value, got, want)
+		}
+	}
+	t.Setenv("LEDGERLINE_E2E_STACK", "external")
+	t.Setenv("LEDGERLINE_E2E_SECURITY", t.TempDir())
+	_, err := stack.FromEnv()
+	for _, want := range []string{"LEDGERLINE_E2E_SECURITY", "ca.pem", "kafka", "registry", "redis"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("an empty folder of secrets: got %v, want %s", err, want)
 		}
 	}
 }

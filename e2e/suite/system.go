@@ -62,10 +62,11 @@ func startSystem(t *testing.T, s *stack.Stack, run string) System {
 	if err != nil || e.Code != 0 {
 		t.Fatalf("provision apply: %v, exit %d: %s%s", err, e.Code, e.Stdout, e.Stderr)
 	}
-	ports, err := stack.FreePorts(4)
+	ports, release, err := stack.ReservePorts(4)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(release)
 	for i, binary := range []string{Ingest, Processor} {
 		v := &serving{http: local(ports[2*i]), admin: local(ports[2*i+1]), output: filepath.Join(p.dir, binary+".log")}
 		p.serving[binary] = v
