@@ -191,28 +191,3 @@ func (a Addresses) RedisAnswers(ctx context.Context) error {
 	defer client.Close()
 	return client.Ping(ctx).Err()
 }
-
-// BrokersWork is [Addresses.BrokersWork] of brokers that serve whoever comes.
-func BrokersWork(ctx context.Context, brokers []string) error {
-	return Addresses{Brokers: brokers}.BrokersWork(ctx)
-}
-
-// BrokerInSync is [Addresses.BrokerInSync] of brokers that serve whoever comes.
-func BrokerInSync(ctx context.Context, brokers []string, id int32) error {
-	return Addresses{Brokers: brokers}.BrokerInSync(ctx, id)
-}
-
-// RegistryAnswers is [Addresses.RegistryAnswers] of a registry that serves whoever comes.
-func RegistryAnswers(ctx context.Context, url string) error {
-	return Addresses{RegistryURL: url}.RegistryAnswers(ctx)
-}
-
-// RegistryChecks is [Addresses.RegistryChecks] of a registry that serves whoever comes.
-func RegistryChecks(ctx context.Context, url string) error {
-	return Addresses{RegistryURL: url}.RegistryChecks(ctx)
-}
-
-// RedisAnswers is [Addresses.RedisAnswers] of a Redis that needs no more than its URL.
-func RedisAnswers(ctx context.Context, url string) error {
-	return Addresses{RedisURL: url}.RedisAnswers(ctx)
-}
