@@ -85,20 +85,6 @@ func connect(ctx context.Context, app App, conn Connection, access []kafka.Acces
 	return l, nil
 }
 
-// brokersError adds to what brokers did at a start what to type.
-func (l *link) brokersError(err error) error { return brokersError(l.kafka, err) }
-
-func brokersError(c kafka.ClientConfig, err error) error {
-	hint := kafka.Hint(c, err)
-	if hint == "" {
-		return err
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the brokers %v did not answer in time: %w; %s", c.Brokers, err, hint)
-	}
-	return fmt.Errorf("the brokers %v: %w; %s", c.Brokers, err, hint)
-}
-
 // checkAccess refuses a user who is not allowed all of access.
 func (l *link) checkAccess(ctx context.Context, access []kafka.Access) error {
 	missing, err := kafka.CheckAccess(ctx, l.kafka, access)
@@ -124,7 +110,7 @@ func (l *link) preload(ctx context.Context) error {
 		for _, name := range names {
 			err := l.codec.Preload(ctx, topic, name)
 			if err != nil && !errors.Is(err, schemas.ErrNotRegistered) {
-				err = fmt.Errorf("%w; %s", err, kafka.RegistryHint(err))
+				err = l.conn.registryError(err)
 			}
 			if err != nil {
 				return err // the first tells enough: what mends it mends the others
@@ -142,7 +128,7 @@ func (l *link) enforced(ctx context.Context) error {
 		for _, name := range l.byTopic[topic] {
 			err := l.registry.CheckCompatibility(ctx, schemas.Subject(topic, name))
 			if _, unchecked := errors.AsType[*kafka.UncheckedError](err); err != nil && !unchecked {
-				err = fmt.Errorf("%w; %s", err, kafka.RegistryHint(err))
+				err = l.conn.registryError(err)
 			}
 			if err != nil {
 				return err
@@ -163,7 +149,7 @@ func (l *link) servedByRegistry(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("%w; %s", err, kafka.RegistryHint(err))
+		return l.conn.registryError(err)
 	}
 	return nil
 }
@@ -189,8 +175,8 @@ func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
 	store, err := redisstore.New(redisstore.Config{Client: client, Prefix: l.redisPrefix()})
 	if err == nil {
 		cctx, cancel := context.WithTimeout(ctx, startTimeout)
-		if err = store.Check(cctx); redisstore.Hint(err) != "" {
-			err = fmt.Errorf("%w; %s", err, redisstore.Hint(err))
+		if err = store.Check(cctx); err != nil {
+			err = l.redisError(err)
 		}
 		cancel()
 	}
@@ -206,11 +192,7 @@ func (l *link) sameLog(ctx context.Context, store readstore.Catalogs) error {
 	for _, m := range l.app.ReadModels {
 		c, err := store.Catalog(ctx, m.Name)
 		if err != nil {
-			err = fmt.Errorf("reading generations of %s: %w", m.Name, err)
-			if hint := redisstore.Hint(err); hint != "" {
-				err = fmt.Errorf("%w; %s", err, hint)
-			}
-			return err
+			return l.redisError(fmt.Errorf("reading generations of %s: %w", m.Name, err))
 		}
 		for _, g := range c.Generations {
 			if g.State == readstore.Retired {

@@ -2,7 +2,6 @@ package ledgerline
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/ledgerline/ledgerline/processing/kafka"
@@ -23,6 +22,7 @@ type ProvisionConfig struct {
 // Provision makes the topics and registers the schemas of an App. It is the only part that needs the
 // rights to do so.
 type Provision struct {
+	conn        Connection
 	client      kafka.ClientConfig
 	registry    *kafka.Registry
 	provisioner *kafka.Provisioner
@@ -35,7 +35,7 @@ func NewProvision(app App, cfg ProvisionConfig) (*Provision, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provision{}
+	p := &Provision{conn: cfg.Connection}
 	clients, err := cfg.clients(app.Name)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (p *Provision) Apply(ctx context.Context, changes []kafka.Change) error {
 // unanswered adds what to type to an error of a service.
 func (p *Provision) unanswered(err error) error {
 	if kafka.IsRegistry(err) {
-		return fmt.Errorf("%w; %s", err, kafka.RegistryHint(err))
+		return p.conn.registryError(err)
 	}
 	return brokersError(p.client, err)
 }

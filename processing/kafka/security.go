@@ -6,8 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -73,6 +76,9 @@ func securityOptions(c ClientConfig) []kgo.Opt {
 // errHungUp stands for a broker that closes a connection instead of refusing a password.
 var errHungUp = errors.New("the broker hung up during authentication")
 
+// errNoHandshake stands for a broker that hangs up on the beginning of a TLS handshake.
+var errNoHandshake = errors.New("the broker hung up during the TLS handshake")
+
 // authWatch ends a context when a broker hangs up during authentication: the client would try again
 // until the end of its patience.
 type authWatch struct{ end context.CancelCauseFunc }
@@ -86,55 +92,87 @@ func (w authWatch) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ tim
 }
 
 // newStartClient returns a client for checks at a start, and a context for its requests. It logs
-// nothing, since its errors come back to the caller, and gives up at once where a password is refused.
+// nothing, since its errors come back to the caller; it gives up at once where a password or TLS is
+// refused, and at the end of ctx whatever it waits for.
 func newStartClient(ctx context.Context, c ClientConfig) (*kgo.Client, context.Context, func(), error) {
 	if err := c.check(); err != nil {
 		return nil, nil, nil, err
 	}
-	c.Log = nil
 	ctx, end := context.WithCancelCause(ctx)
-	client, err := kgo.NewClient(append(clientOptions(c), kgo.WithHooks(authWatch{end}))...)
+	security := c.TLS
+	c.Log, c.TLS = nil, nil
+	dial := func(dctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(dctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		context.AfterFunc(ctx, func() { _ = conn.Close() }) // which ends what waits for an answer
+		if security == nil {
+			return conn, nil
+		}
+		config := security.Clone()
+		if config.ServerName == "" {
+			config.ServerName, _, _ = net.SplitHostPort(address) // it was dialled
+		}
+		encrypted := tls.Client(conn, config)
+		if err := encrypted.HandshakeContext(dctx); err != nil {
+			_ = conn.Close()
+			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+				end(fmt.Errorf("%w: %w", errNoHandshake, err))
+			}
+			return nil, err
+		}
+		return encrypted, nil
+	}
+	client, err := kgo.NewClient(append(clientOptions(c), kgo.WithHooks(authWatch{end}), kgo.Dialer(dial))...)
 	if err != nil {
 		end(nil)
 		return nil, nil, nil, fmt.Errorf("making a client of %v: %w", c.Brokers, err)
 	}
 	return client, ctx, func() {
-		client.Close()
 		end(nil)
+		client.Close()
 	}, nil
 }
 
-// cause puts why a context ended in the place of an error that says only that it did.
+// cause says of an error why the context of a start client ended, if it did.
 func cause(ctx context.Context, err error) error {
-	if why := context.Cause(ctx); err != nil && errors.Is(why, errHungUp) {
+	why := context.Cause(ctx)
+	switch {
+	case err == nil, why == nil, errors.Is(err, why):
+		return err
+	case errors.Is(why, errHungUp), errors.Is(why, errNoHandshake):
 		return why
 	}
-	return err
+	return fmt.Errorf("%w: %w", why, err)
 }
 
 // Hint says what to type about an error that brokers gave at a start, "" if it is none of theirs.
 func Hint(c ClientConfig, err error) string {
 	var early *kgo.ErrFirstReadEOF
 	var mismatch *MismatchError
+	says := func(part string) bool { return strings.Contains(err.Error(), part) }
 	switch {
 	case err == nil, errors.As(err, &mismatch):
 		return ""
 	case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, errHungUp):
 		return "the user or the password is wrong: set --kafka-user and --kafka-password-file (or another --kafka-sasl)"
-	case errors.Is(err, kerr.UnsupportedSaslMechanism), strings.Contains(err.Error(), "sasl mechanism"):
+	case errors.Is(err, kerr.UnsupportedSaslMechanism), says("sasl mechanism"):
 		return "set --kafka-sasl to a mechanism of the brokers'"
 	case errors.Is(err, kerr.IllegalSaslState):
-		return "set --kafka-user, or leave it out where brokers know no users"
+		return "leave out --kafka-user where brokers know no users"
 	case isCertificate(err):
 		return "set --ca-file to the authority of the brokers' certificates, and --brokers to names that stand in them"
-	case errors.As(err, &early) && c.TLS != nil, isNoTLS(err):
-		return "do the brokers speak TLS there? Leave out --kafka-tls, or set --brokers to their TLS listener"
-	case errors.As(err, &early) && c.SASL == nil:
+	case errors.Is(err, errNoHandshake), isNoTLS(err):
+		return "do the brokers speak TLS there? If not, leave out --kafka-tls, or set --brokers to their TLS listener"
+	case errors.As(err, &early) && c.SASL == nil && c.TLS == nil:
 		return "the brokers may want TLS (set --kafka-tls) or a user (set --kafka-user)"
-	case errors.As(err, &early), strings.Contains(err.Error(), "tls alert"):
+	case errors.As(err, &early) && c.SASL == nil:
+		return "the brokers may want a user: set --kafka-user"
+	case errors.As(err, &early), says("tls alert"):
 		return "the brokers may want TLS: set --kafka-tls"
 	case isUnauthorized(err):
-		return "run: provision apply --ingest-user, --processor-user or --rebuild-user with the name of this user"
+		return "set --kafka-user to one who is allowed: see Security in README.md"
 	}
 	return "set --brokers"
 }

@@ -87,7 +87,7 @@ func greeting(ctx context.Context, client redis.UniversalClient) error {
 }
 
 // Hint says what to type about an error that Redis gave at a start, "" if it is none of the connection's.
-func Hint(err error) string {
+func Hint(cfg ClientConfig, err error) string {
 	says := func(prefix string) bool { return err != nil && strings.Contains(err.Error(), prefix) }
 	var network net.Error
 	var record tls.RecordHeaderError
@@ -103,6 +103,8 @@ func Hint(err error) string {
 		return "it speaks no TLS: set --redis-url to redis://"
 	case errors.As(err, &certificate):
 		return "set --ca-file to the authority of its certificate, and --redis-url to a name that stands in it"
+	case strings.HasPrefix(cfg.URL, "rediss:") && (errors.Is(err, io.EOF) || says("connection reset")):
+		return "does it speak TLS? If not, set --redis-url to redis://"
 	case errors.Is(err, io.EOF), says("connection reset"), says("can't parse"):
 		return "does it speak TLS? Then set --redis-url to rediss://"
 	case errors.As(err, &network), says("deadline exceeded"):
