@@ -139,6 +139,15 @@ func TestSecured(t *testing.T) {
 	if p := run(t, ledgerline.RunRebuild, s.as(t, "builder"), "run", "customer-orders", "--promote"); p.code != ledgerline.ExitOK {
 		t.Errorf("rebuild: exit %d: %s%s", p.code, p.stdout, p.stderr)
 	}
+	byFile, byURL := s.as(t, "builder"), s.as(t, "builder")
+	byURL.RedisURL = strings.Replace(s.RedisURL, "rediss://", "rediss://models:"+password("models")+"@", 1)
+	byURL.RedisUser, byURL.RedisPasswordFile = "", ""
+	for _, conn := range []ledgerline.Connection{byFile, byURL} {
+		p := run(t, ledgerline.RunProcessor, conn, "key", "customer-orders", "ada")
+		if want := "redis-cli -u " + s.RedisURL + " --cacert " + s.ca + " --user models --askpass HSCAN "; !strings.HasPrefix(p.stdout, want) {
+			t.Errorf("the line is %s%s, want %s", p.stdout, p.stderr, want)
+		}
+	}
 	for _, mechanism := range []string{"scram-sha-256", "plain"} {
 		conn := s.as(t, "builder")
 		conn.KafkaSASL = mechanism

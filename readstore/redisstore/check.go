@@ -83,10 +83,11 @@ func greeting(ctx context.Context, client redis.UniversalClient) error {
 	if !isError {
 		return nil
 	}
+	text, _, _ = strings.Cut(text, ". ") // advice follows, a page of it
 	return errors.New(text)
 }
 
-// Hint says what to type about an error that Redis gave at a start, "" if it is none of the connection's.
+// Hint says what to type about an error that Redis, reached with cfg, gave at a start, "" if it is none of the connection's.
 func Hint(cfg ClientConfig, err error) string {
 	says := func(prefix string) bool { return err != nil && strings.Contains(err.Error(), prefix) }
 	var network net.Error
@@ -107,6 +108,8 @@ func Hint(cfg ClientConfig, err error) string {
 		return "does it speak TLS? If not, set --redis-url to redis://"
 	case errors.Is(err, io.EOF), says("connection reset"), says("can't parse"):
 		return "does it speak TLS? Then set --redis-url to rediss://"
+	case strings.HasPrefix(cfg.URL, "rediss:") && says("deadline exceeded"): // as a Redis without TLS waits
+		return "set --redis-url (redis:// where it speaks no TLS)"
 	case errors.As(err, &network), says("deadline exceeded"):
 		return "set --redis-url"
 	}
