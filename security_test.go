@@ -174,7 +174,7 @@ func TestPasswordsAreNotTold(t *testing.T) {
 			{"--kafka-user", "me", "--kafka-password-file", secret(t, password)},
 			{"--registry-user", "me", "--registry-password-file", secret(t, password), "--registry-url", "http://" + nobody},
 		} {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			args := append(strings.Fields(name)[1:], "--log-level", "debug")
 			if strings.HasSuffix(name, "serve") {
 				args = append(args, "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0")

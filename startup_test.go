@@ -90,7 +90,7 @@ func (row refusal) check(t *testing.T, name string) {
 	}
 	began := time.Now()
 	p := runWith(ctx, starting[name], nil, append(args, connectArgs(row.conn)...)...)
-	if took := time.Since(began); took > atOnce {
+	if took := time.Since(began); took > atOnce || row.silent && took > silence+atOnce/3 {
 		t.Errorf("it took %s", took)
 	}
 	if p.code != ledgerline.ExitMisuse || len(lines(p.stderr)) != 1 || p.stdout != "" {
