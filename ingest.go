@@ -32,6 +32,15 @@ type IngestConfig struct {
 	Queries bool
 }
 
+// slots names the workers, for ever.
+func (c IngestConfig) slots(app App) []string {
+	slots := make([]string, max(c.Workers, 1))
+	for n := range slots {
+		slots[n] = fmt.Sprintf("%s.%s.%d", app.ingestGroup(c.Prefix), c.Instance, n)
+	}
+	return slots
+}
+
 // Ingest decides commands: those of its HTTP clients, and those that others produce to Kafka.
 type Ingest struct {
 	link    *link
@@ -52,7 +61,7 @@ func NewIngest(ctx context.Context, app App, cfg IngestConfig) (*Ingest, error) 
 	if cfg.Instance == "" {
 		return nil, errors.New("this host has no name: set --instance")
 	}
-	l, err := connect(ctx, app, cfg.Connection)
+	l, err := connect(ctx, app, cfg.Connection, app.ingestAccess(cfg.Prefix, cfg.slots(app)...))
 	if err != nil {
 		return nil, err
 	}
@@ -72,13 +81,16 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	if err := l.preload(ctx); err != nil {
 		return err
 	}
-	if i.sender, err = l.sender(ctx); err != nil {
+	if err := l.enforced(ctx); err != nil {
 		return err
 	}
-	for n := range max(cfg.Workers, 1) {
+	if i.sender, err = l.sender(ctx); err != nil {
+		return l.brokersError(err)
+	}
+	for _, slot := range cfg.slots(l.app) {
 		w, err := kafka.NewWorker(kafka.WorkerConfig{
-			Client: l.client, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
-			Group: cfg.Prefix + l.app.Name + ".ingest", Slot: fmt.Sprintf("%s%s.ingest.%s.%d", cfg.Prefix, l.app.Name, cfg.Instance, n),
+			Client: l.kafka, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
+			Group: l.app.ingestGroup(cfg.Prefix), Slot: slot,
 			KeepSlot: cfg.KeepSlot, Log: l.conn.Log,
 		})
 		if err != nil {
@@ -116,7 +128,7 @@ func (l *link) sender(ctx context.Context) (*kafka.Sender, error) {
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return kafka.NewSender(sctx, kafka.SenderConfig{
-		Client: l.client, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name, Log: l.conn.Log,
+		Client: l.kafka, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name, Log: l.conn.Log,
 	})
 }
 

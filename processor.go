@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -39,7 +37,7 @@ func NewProcessor(ctx context.Context, app App, cfg ProcessorConfig) (*Processor
 	if len(app.ReadModels) == 0 {
 		return nil, errors.New("app: a processor needs read models")
 	}
-	l, err := connect(ctx, app, cfg.Connection)
+	l, err := connect(ctx, app, cfg.Connection, app.processorAccess(cfg.Prefix, app.processorGroup(cfg.Prefix)))
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +57,9 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	if err := l.sameLog(ctx, p.store); err != nil {
 		return err
 	}
+	if err := l.servedByRegistry(ctx); err != nil {
+		return err
+	}
 	if p.log, err = kafka.NewLog(l.log()); err != nil {
 		return err
 	}
@@ -66,14 +67,8 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	if err != nil {
 		return err
 	}
-	// Two code versions side by side must both see all partitions.
-	var carried []string
-	for _, m := range l.app.ReadModels {
-		carried = append(carried, fmt.Sprintf("%s-%d", m.Name, m.CodeVersion))
-	}
-	slices.Sort(carried)
 	p.consumer, err = kafka.NewConsumer(kafka.ConsumerConfig{
-		LogConfig: l.log(), Group: fmt.Sprintf("%s%s.processor.%s", cfg.Prefix, l.app.Name, strings.Join(carried, ".")),
+		LogConfig: l.log(), Group: l.app.processorGroup(cfg.Prefix),
 		Handler: handler, Log: l.conn.Log, Trouble: func(err error) { p.trouble.Store(&err) },
 	})
 	if err != nil {
