@@ -18,10 +18,10 @@ import (
 
 // provisioned: what provision has made is as it should be, and applying it again changes nothing.
 func provisioned(t *testing.T, u *suite) {
-	if out := u.must(t, "provision", "apply"); !strings.HasPrefix(out, "nothing to do") {
+	if out := u.must(t, provision, "apply"); !strings.HasPrefix(out, "nothing to do") {
 		t.Errorf("applied again: %s", out)
 	}
-	if out := u.must(t, "provision", "check"); strings.TrimSpace(out) != "no difference" {
+	if out := u.must(t, provision, "check"); strings.TrimSpace(out) != "no difference" {
 		t.Errorf("check: %s", out)
 	}
 }

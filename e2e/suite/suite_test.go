@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +19,26 @@ func TestSuite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if cfg.Secure {
+		cfg.RedisRules = readmeRules(t)
+	}
 	suite.Run(t, start(t, cfg))
+}
+
+// readmeRules returns what the README has the user of Redis be allowed, for the keys of this suite.
+func readmeRules(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const before, keys = "ACL SETUSER ledgerline on >PASSWORD ", "~ledgerline:*"
+	_, rules, ok := strings.Cut(string(text), before)
+	rules, _, _ = strings.Cut(rules, "\n")
+	if !ok || !strings.Contains(rules, keys) {
+		t.Fatalf("README.md has no line with %s%s", before, keys)
+	}
+	return strings.Replace(rules, keys, "~e2e-*:*", 1)
 }
 
 func start(t *testing.T, cfg stack.Config) *stack.Stack {

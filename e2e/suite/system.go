@@ -31,10 +31,11 @@ type System interface {
 	Do(ctx context.Context, a stack.Action, binary string) error
 }
 
-// The binaries that serve.
+// The binaries; the first two serve.
 const (
 	Ingest    = "ingest"
 	Processor = "processor"
+	provision = "provision"
 )
 
 // Ended is what a process left.
@@ -58,7 +59,7 @@ func startSystem(t *testing.T, s *stack.Stack, run string) System {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	// Few partitions: the cluster is small, and may have been used before.
-	e, err := p.Run(ctx, nil, "provision", "apply", "--partitions", "4")
+	e, err := p.Run(ctx, nil, provision, "apply", "--partitions", "4")
 	if err != nil || e.Code != 0 {
 		t.Fatalf("provision apply: %v, exit %d: %s%s", err, e.Code, e.Stdout, e.Stderr)
 	}
@@ -107,7 +108,7 @@ type serving struct {
 func (p *processes) build(t *testing.T) {
 	t.Helper()
 	args := []string{"build", "-o", p.dir}
-	for _, binary := range []string{Ingest, Processor, "rebuild", "provision"} {
+	for _, binary := range []string{Ingest, Processor, "rebuild", provision} {
 		args = append(args, module+"/cmd/"+binary)
 	}
 	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
@@ -121,17 +122,30 @@ func (p *processes) Queries() string { return "http://" + p.serving[Processor].h
 
 func (p *processes) Prefix() string { return p.prefix }
 
-// connect returns the flags that reach the services.
-func (p *processes) connect() []string {
-	return []string{
+// connect returns the flags that reach the services as the binary's user.
+func (p *processes) connect(binary string) []string {
+	flags := []string{
 		"--brokers", strings.Join(p.stack.Brokers, ","), "--registry-url", p.stack.RegistryURL,
 		"--redis-url", p.stack.RedisURL, "--prefix", p.prefix,
 	}
+	s := p.stack.Security
+	if s == nil {
+		return flags
+	}
+	const everyone = "ledgerline"
+	user, reader := binary, everyone
+	if binary == provision {
+		user, reader = stack.Admin, stack.Admin
+		flags = append(flags, "--ingest-user", Ingest, "--processor-user", Processor, "--rebuild-user", "rebuild")
+	}
+	return append(flags, "--ca-file", s.CAFile, "--kafka-tls", "--kafka-user", user, "--kafka-password-file", s.KafkaUsers[user],
+		"--registry-user", reader, "--registry-password-file", s.RegistryUsers[reader],
+		"--redis-user", everyone, "--redis-password-file", s.RedisUsers[everyone])
 }
 
 func (p *processes) Run(ctx context.Context, stdin []byte, binary string, args ...string) (Ended, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, filepath.Join(p.dir, binary), append(args, p.connect()...)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(p.dir, binary), append(args, p.connect(binary)...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
 	return ended(cmd.Run(), &stdout, &stderr)
 }
@@ -153,7 +167,7 @@ func (p *processes) start(ctx context.Context, binary string) error {
 		return fmt.Errorf("starting %s: %w", binary, err)
 	}
 	defer output.Close() // the process has its own
-	args := append([]string{"serve", "--http-addr", v.http, "--admin-addr", v.admin}, p.connect()...)
+	args := append([]string{"serve", "--http-addr", v.http, "--admin-addr", v.admin}, p.connect(binary)...)
 	if binary == Ingest {
 		args = append(args, "--instance", "e2e", "--queries")
 	}

@@ -52,6 +52,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		return nil, errors.New("the schema registry's URL is not valid: set --registry-url to http://host:port or https://user:password@host, with special characters of the password percent-encoded")
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableCompression = true // Apicurio 3.3.3 compresses what it answers over HTTP/2 twice
 	if cfg.RootCAs != nil {
 		transport.TLSClientConfig = &tls.Config{RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12}
 	}
