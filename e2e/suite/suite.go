@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,7 +82,9 @@ var cases = []struct {
 // names their addresses, with those that run there. The result goes to the file LEDGERLINE_E2E_RESULT, if
 // that is set, as one line of JSON.
 func Run(t *testing.T, s *stack.Stack) {
-	result := Result{Stack: cmp.Or(os.Getenv("LEDGERLINE_E2E_NAME"), string(s.Provider)), Versions: s.Versions}
+	// native:1 is native.
+	kind := strings.TrimSuffix(os.Getenv("LEDGERLINE_E2E_STACK"), ":1")
+	result := Result{Stack: cmp.Or(kind, string(s.Provider)), Versions: s.Versions}
 	defer func() {
 		if t.Failed() && result.Failed == 0 {
 			result.Failed = 1 // before the first case
