@@ -2,6 +2,8 @@
 // Redis, by one of four providers, so that one suite can be run on all of them. Embedded ones live in the
 // test's process. Native ones are real services as processes of this machine. Those in containers are
 // started by the module e2e/containers. External ones are somebody else's, and are only talked to.
+// Native ones can be secure: TLS everywhere, SCRAM-SHA-512 and the authorizer in Kafka, Apicurio's own
+// basic auth and roles, Redis' ACL. Their [Addresses] then hold what it takes to be let in.
 //
 // It owns the services' lives and knows when one answers. It checks them with clients of its own and
 // imports nothing of the product but the embedded services, so that a mistake of the product cannot
