@@ -66,6 +66,7 @@ var cases = []struct {
 	{"SendFile", sendFile},
 	{"RebuildAndPromote", rebuildAndPromote},
 	{"AlteredDocumentIsFound", alteredDocumentIsFound},
+	{"StartsAreRefused", startsAreRefused},
 	{"IngestRestarts", ends(Ingest, stack.Restart)},
 	{"IngestIsKilled", ends(Ingest, stack.Kill)},
 	{"ProcessorRestarts", ends(Processor, stack.Restart)},

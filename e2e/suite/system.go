@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,7 +146,8 @@ func (p *processes) connect(binary string) []string {
 
 func (p *processes) Run(ctx context.Context, stdin []byte, binary string, args ...string) (Ended, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, filepath.Join(p.dir, binary), append(args, p.connect(binary)...)...)
+	// Flags in args come last: they win.
+	cmd := exec.CommandContext(ctx, filepath.Join(p.dir, binary), slices.Insert(args, 1, p.connect(binary)...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
 	return ended(cmd.Run(), &stdout, &stderr)
 }
