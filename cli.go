@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -119,17 +118,11 @@ func runCLI(ctx context.Context, name, help string, cli any, app App, p Process)
 var errCheckFailed = errors.New("a check failed")
 
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+	module, revision := buildInfo()
+	if revision == "unknown" {
+		return module
 	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v += " " + s.Value
-		}
-	}
-	return v
+	return module + " " + revision
 }
 
 // startError marks what a start-up check found: the user mends it.

@@ -9,6 +9,9 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/httpapi"
 	"github.com/ledgerline/ledgerline/processing/kafka"
@@ -27,6 +30,20 @@ type Connection struct {
 	Prefix string
 	// Log takes what happens. Defaults to nothing.
 	Log *slog.Logger
+	// Metrics takes the process's metrics (docs/metrics.md); two parts in one process need one each, say
+	// with a label of their own. Defaults to registering nothing.
+	Metrics prometheus.Registerer
+	// Tracing makes spans of HTTP requests, and of the commands and events that come with a sampled
+	// traceparent. Defaults to none: a traceparent is handed on all the same.
+	Tracing trace.TracerProvider
+}
+
+// tracer returns what makes the spans of a process.
+func (c Connection) tracer() trace.Tracer {
+	if c.Tracing == nil {
+		return processing.NoTracer
+	}
+	return c.Tracing.Tracer(tracerName)
 }
 
 // startTimeout is how long a start waits for services that do not answer.
@@ -58,7 +75,7 @@ func connect(ctx context.Context, app App, conn Connection) (*link, error) {
 	}
 	l := &link{
 		app: app, conn: conn, topics: kafka.Topics{Prefix: conn.Prefix},
-		client: kafka.ClientConfig{Brokers: conn.Brokers, ClientID: app.Name, Log: conn.Log},
+		client: kafka.ClientConfig{Brokers: conn.Brokers, ClientID: app.Name, Log: processing.Sparing(conn.Log)},
 		schema: jsonSchemas(bindings),
 	}
 	if l.registry, err = kafka.NewRegistry(kafka.RegistryConfig{URL: conn.RegistryURL}); err != nil {
@@ -98,6 +115,17 @@ func (l *link) preload(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// watch looks at topics of every aggregate, each of the kinds given.
+func (l *link) watch(metrics *kafka.Metrics, kinds ...func(kafka.Topics, string) string) (*kafka.Watch, error) {
+	var names []string
+	for _, a := range l.app.Aggregates {
+		for _, kind := range kinds {
+			names = append(names, kind(l.topics, a.Name))
+		}
+	}
+	return kafka.NewWatch(kafka.WatchConfig{Client: l.client, Topics: l.topics, Names: names, Metrics: metrics})
 }
 
 // close closes what connect opened.

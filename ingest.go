@@ -35,6 +35,8 @@ type Ingest struct {
 	sender  *kafka.Sender
 	workers []*kafka.Worker
 	http    *httpapi.Commands
+	watch   *kafka.Watch
+	brokers *probe
 }
 
 // NewIngest checks topics and schemas and connects. It returns an error that says what to type.
@@ -49,7 +51,7 @@ func NewIngest(ctx context.Context, app App, cfg IngestConfig) (*Ingest, error) 
 	if err != nil {
 		return nil, err
 	}
-	i := &Ingest{link: l}
+	i := &Ingest{link: l, brokers: newProbe("Kafka")}
 	if err := i.start(ctx, cfg); err != nil {
 		i.Close()
 		return nil, err
@@ -68,11 +70,15 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	if i.sender, err = l.sender(ctx); err != nil {
 		return err
 	}
+	metrics := kafka.NewMetrics(l.conn.Metrics)
+	if i.watch, err = l.watch(metrics, kafka.Topics.Commands, kafka.Topics.Events, kafka.Topics.Outcomes); err != nil {
+		return err
+	}
 	for n := range max(cfg.Workers, 1) {
 		w, err := kafka.NewWorker(kafka.WorkerConfig{
 			Client: l.client, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
 			Group: cfg.Prefix + l.app.Name + ".ingest", Slot: fmt.Sprintf("%s%s.ingest.%s.%d", cfg.Prefix, l.app.Name, cfg.Instance, n),
-			KeepSlot: cfg.KeepSlot, Log: l.conn.Log,
+			KeepSlot: cfg.KeepSlot, Log: l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
 		})
 		if err != nil {
 			return err
@@ -81,6 +87,7 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	}
 	i.http, err = httpapi.NewCommands(httpapi.CommandsConfig{
 		Aggregates: l.app.Aggregates, Sender: i.sender, DecodeJSON: l.decodeJSON, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
+		Metrics: httpapi.NewMetrics(l.conn.Metrics), Tracer: l.conn.tracer(),
 	})
 	return err
 }
@@ -114,14 +121,14 @@ func (l *link) decodeJSON(_ *processing.Aggregate, t processing.Type, body []byt
 // Register adds the routes for commands.
 func (i *Ingest) Register(mux *http.ServeMux) { i.http.Register(mux) }
 
-// Ready returns nil once a worker has recovered its first partitions and none is in trouble, else why
-// not.
+// Ready returns nil once a worker has recovered its first partitions, if none is in trouble and the
+// brokers answered when [Ingest.Run] last asked them, a few seconds ago; else why not, a line each. It
+// asks nobody.
 func (i *Ingest) Ready() error {
+	var why reasons
 	recovered := false
 	for _, w := range i.workers {
-		if err := w.Trouble(); err != nil {
-			return err
-		}
+		why.add(w.Trouble())
 		select {
 		case <-w.Ready():
 			recovered = true
@@ -129,9 +136,10 @@ func (i *Ingest) Ready() error {
 		}
 	}
 	if !recovered {
-		return errors.New("no partition of commands is recovered yet")
+		why.add(errors.New("no partition of commands is recovered yet"))
 	}
-	return nil
+	why.add(i.brokers.why())
+	return why.err()
 }
 
 // Run decides commands until ctx ends. It returns an error only if the process must end: its slot was
@@ -141,6 +149,13 @@ func (i *Ingest) Run(ctx context.Context) error {
 	for _, w := range i.workers {
 		group.Go(func() error { return w.Run(ctx) })
 	}
+	group.Go(func() error {
+		i.brokers.run(ctx, func(ctx context.Context) error {
+			_, err := i.watch.Look(ctx)
+			return err
+		})
+		return nil
+	})
 	return group.Wait()
 }
 
@@ -148,6 +163,9 @@ func (i *Ingest) Run(ctx context.Context) error {
 func (i *Ingest) Close() {
 	if i.sender != nil {
 		i.sender.Close()
+	}
+	if i.watch != nil {
+		i.watch.Close()
 	}
 	i.link.close()
 }

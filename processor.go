@@ -31,6 +31,10 @@ type Processor struct {
 	log        *kafka.Log
 	consumer   *kafka.Consumer
 	http       *httpapi.Queries
+	watch      *kafka.Watch
+	metrics    *processing.Metrics
+	brokers    *probe
+	models     *probe
 	trouble    atomic.Pointer[error]
 }
 
@@ -43,7 +47,7 @@ func NewProcessor(ctx context.Context, app App, cfg ProcessorConfig) (*Processor
 	if err != nil {
 		return nil, err
 	}
-	p := &Processor{link: l}
+	p := &Processor{link: l, brokers: newProbe("Kafka"), models: newProbe("Redis")}
 	if err := p.start(ctx, cfg); err != nil {
 		p.Close()
 		return nil, err
@@ -63,7 +67,14 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	if p.log, err = kafka.NewLog(logConfig); err != nil {
 		return err
 	}
-	handler, err := processing.NewProcessor(processing.ProcessorConfig{Models: l.app.ReadModels, Store: p.store, Log: l.conn.Log})
+	metrics := kafka.NewMetrics(l.conn.Metrics)
+	if p.watch, err = l.watch(metrics, kafka.Topics.Events); err != nil {
+		return err
+	}
+	p.metrics = processing.NewMetrics(l.conn.Metrics)
+	handler, err := processing.NewProcessor(processing.ProcessorConfig{
+		Models: l.app.ReadModels, Store: p.store, Log: l.conn.Log, Metrics: p.metrics, Tracer: l.conn.tracer(),
+	})
 	if err != nil {
 		return err
 	}
@@ -75,7 +86,7 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	slices.Sort(carried)
 	p.consumer, err = kafka.NewConsumer(kafka.ConsumerConfig{
 		LogConfig: logConfig, Group: fmt.Sprintf("%s%s.processor.%s", cfg.Prefix, l.app.Name, strings.Join(carried, ".")),
-		Handler: handler, Log: l.conn.Log, Trouble: func(err error) { p.trouble.Store(&err) },
+		Handler: handler, Log: l.conn.Log, Trouble: func(err error) { p.trouble.Store(&err) }, Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -83,6 +94,7 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	p.http, err = httpapi.NewQueries(httpapi.QueriesConfig{
 		Models: l.app.ReadModels, Store: p.store, Partition: kafka.PartitionOf[string], Partitions: l.partitions,
 		Aggregates: l.app.Aggregates, Events: p.log, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
+		Metrics: httpapi.NewMetrics(l.conn.Metrics), Tracer: l.conn.tracer(),
 	})
 	return err
 }
@@ -90,31 +102,57 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 // Register adds the routes for queries.
 func (p *Processor) Register(mux *http.ServeMux) { p.http.Register(mux) }
 
-// Ready returns nil if every read model has an active generation and events are processed, else why not.
-func (p *Processor) Ready(ctx context.Context) error {
+// Ready returns nil if every read model has an active generation, events are processed, and Kafka and
+// Redis answered when [Processor.Run] last asked them, a few seconds ago; else why not, a line each. It
+// asks nobody.
+func (p *Processor) Ready() error {
+	var why reasons
+	why.add(p.models.why())
+	if err := p.trouble.Load(); err != nil {
+		why.add(*err)
+	}
+	why.add(p.brokers.why())
+	return why.err()
+}
+
+// lookAtModels returns why the read models cannot be queried, nil if they can.
+func (p *Processor) lookAtModels(ctx context.Context) error {
+	var why reasons
 	for _, m := range p.link.app.ReadModels {
 		c, err := p.store.Catalog(ctx, m.Name)
 		if err != nil {
-			return err
+			return fmt.Errorf("redis does not answer: %w", err)
 		}
 		if _, ok := c.ActiveGeneration(); !ok {
-			return fmt.Errorf("read model %s has no active generation yet", m.Name)
+			why.add(fmt.Errorf("read model %s has no active generation yet", m.Name))
 		}
 	}
-	if err := p.trouble.Load(); err != nil && *err != nil {
-		return *err
+	return why.err()
+}
+
+// lookAtLog returns why the log cannot be read, nil if it can.
+func (p *Processor) lookAtLog(ctx context.Context) error {
+	ends, err := p.watch.Look(ctx)
+	if err == nil {
+		p.metrics.Ends(ends)
 	}
-	return nil
+	return err
 }
 
 // Run processes events until ctx ends. It builds the read models that have no active generation.
 func (p *Processor) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.consumer.Run(ctx) })
+	for p, look := range map[*probe]func(context.Context) error{p.brokers: p.lookAtLog, p.models: p.lookAtModels} {
+		group.Go(func() error {
+			p.run(ctx, look)
+			return nil
+		})
+	}
 	host, _ := os.Hostname()
 	for _, m := range p.link.app.ReadModels {
 		group.Go(func() error {
-			return processing.Keep(ctx, processing.RebuildConfig{Model: m, Store: p.store, Events: p.log, Owner: "processor " + host, Log: p.link.conn.Log})
+			return processing.Keep(ctx, processing.RebuildConfig{Model: m, Store: p.store, Events: p.log, Owner: "processor " + host, Log: p.link.conn.Log, Metrics: p.metrics})
 		})
 	}
 	return group.Wait()
@@ -122,6 +160,9 @@ func (p *Processor) Run(ctx context.Context) error {
 
 // Close closes the connections.
 func (p *Processor) Close() {
+	if p.watch != nil {
+		p.watch.Close()
+	}
 	if p.log != nil {
 		p.log.Close()
 	}
