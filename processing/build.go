@@ -121,6 +121,7 @@ func buildIf(ctx context.Context, cfg RebuildConfig, needed func(readstore.Catal
 	if err != nil {
 		return g, fmt.Errorf("building generation %s of %s (run it again to go on from here): %w", g.ID, cfg.Model.Name, cfg.retireBroken(ctx, g.ID, err))
 	}
+	cfg.Metrics.progress.WithLabelValues(cfg.Model.Name).Set(1)
 	err = UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
 		mine, ok := c.Generations[g.ID]
 		if !ok || mine.State != readstore.Building || mine.Builder != g.Builder {

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,7 +11,7 @@ import (
 	"github.com/ledgerline/ledgerline/processing"
 )
 
-// Metrics count what a process does with Kafka. The package comment names them all.
+// Metrics count what a process does with Kafka. docs/metrics.md lists them all.
 type Metrics struct {
 	commands     *prometheus.CounterVec // aggregate, result
 	deadLetters  *prometheus.CounterVec // aggregate, cause
@@ -21,6 +22,9 @@ type Metrics struct {
 	sessions     prometheus.Counter     // ended by trouble
 	waits        *prometheus.CounterVec // service
 	progress     *progress
+
+	reg    prometheus.Registerer
+	worker sync.Once
 }
 
 // The results of commands beside those of an outcome, and those of transactions.
@@ -54,25 +58,25 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "ledgerline_transactions_total",
 			Help: "Transactions of the write loop: committed, aborted, unknown (the log is read again to find out) or fenced (another process has the slot).",
 		}, []string{"result"}),
-		transaction: f.NewHistogram(prometheus.HistogramOpts{
+		transaction: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "ledgerline_transaction_duration_seconds", Help: "From the begin of a transaction to the answer on its end.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
 		}),
-		batch: f.NewHistogram(prometheus.HistogramOpts{
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "ledgerline_transaction_commands", Help: "Commands in a transaction.",
 			Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000},
 		}),
-		recovery: f.NewHistogram(prometheus.HistogramOpts{
+		recovery: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "ledgerline_recovery_duration_seconds", Help: "Reading back partitions after an assignment, all that came at once.",
 			Buckets: []float64{.01, .05, .1, .5, 1, 5, 10, 30, 60, 300, 1800},
 		}),
-		sessions: f.NewCounter(prometheus.CounterOpts{
+		sessions: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ledgerline_worker_sessions_ended_total", Help: "Sessions of the write loop that ended in an error; a new one begins each time.",
 		}),
 		waits: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledgerline_waits_total", Help: "Times that work waited and was tried again: a command for the registry, a processor for whatever it met (its log says what).",
 		}, []string{"who"}),
-		progress: newProgress(),
+		progress: newProgress(), reg: reg,
 	}
 	if reg != nil {
 		reg.MustRegister(m.progress)
@@ -86,8 +90,14 @@ const (
 	waitsProcessor = "processor"
 )
 
-// startWorker has what a worker counts begin at 0 rather than be missing.
+// startWorker has what a worker counts begin at 0 rather than be missing. A process without one has none
+// of it.
 func (m *Metrics) startWorker(aggregates []*processing.Aggregate) {
+	m.worker.Do(func() {
+		if m.reg != nil {
+			m.reg.MustRegister(m.transaction, m.batch, m.recovery, m.sessions)
+		}
+	})
 	for _, a := range aggregates {
 		for _, result := range []string{resultAccepted, resultRefused, resultFailed, resultRepeat, resultMoved, resultUnanswerable} {
 			m.commands.WithLabelValues(a.Name, result)
