@@ -1,6 +1,7 @@
 package ledgerline_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -184,7 +185,7 @@ func TestReadyz(t *testing.T) {
 			return err
 		}
 		if again.Brokers[0] != conn.Brokers[0] {
-			return fmt.Errorf("it is at %s: %v", again.Brokers[0], again.Close())
+			return errors.Join(fmt.Errorf("it is at %s", again.Brokers[0]), again.Close())
 		}
 		return nil
 	})
