@@ -25,7 +25,7 @@ type families map[string]*dto.MetricFamily
 // scrape reads /metrics as Prometheus would.
 func (s *served) scrape() families {
 	s.t.Helper()
-	a := newAPI(s.t, "http://"+s.admin).get("/metrics")
+	a := s.ask("/metrics")
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	found, err := parser.TextToMetricFamilies(strings.NewReader(string(a.Body)))
 	if err != nil || a.Status != http.StatusOK {

@@ -97,7 +97,7 @@ func (p *proxy) cut(down bool) {
 
 // readyz returns what a binary answers there: one reason a line, none if it is ready.
 func (s *served) readyz() []string {
-	a := newAPI(s.t, "http://"+s.admin).get("/readyz")
+	a := s.ask("/readyz")
 	if a.Status == http.StatusOK {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (s *served) says(reason string) {
 	if took := time.Since(began); reason != "" && took > noticed {
 		s.t.Errorf("%s took %s to say %q", s.name, took, reason)
 	}
-	if a := newAPI(s.t, "http://"+s.admin).get("/livez"); a.Status != http.StatusOK {
+	if a := s.ask("/livez"); a.Status != http.StatusOK {
 		s.t.Errorf("%s: /livez: %d", s.name, a.Status)
 	}
 	if got := s.scrape().series("ledgerline_ready")[""]; reason != "" && got != 0 {
