@@ -1,11 +1,12 @@
 # What this repository can do. `make` alone lists it.
 .DEFAULT_GOAL := help
 FUZZTIME ?= 10s
+BROKERS ?= 1
 
-.PHONY: help test race lint fmt quickstart ci fuzz cover
+.PHONY: help test race lint fmt quickstart ci e2e-native e2e-containers e2e-compose e2e-external e2e-figures fuzz cover
 
 help: ## list what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## run all tests; they need nothing but Go
 	go test ./...
@@ -24,6 +25,21 @@ quickstart: ## run everything in one process, on real orders, and serve until Ct
 
 ci: ## run what the CI runs
 	.ci/run
+
+e2e-native: ## run the end-to-end suite on real services as processes (BROKERS=3 for three brokers)
+	@e2e/run native:$(BROKERS)
+
+e2e-containers: ## run it on testcontainers (BROKERS=3 for three brokers)
+	@e2e/run containers:$(BROKERS)
+
+e2e-compose: ## run it on docker-compose.yml
+	@e2e/run compose
+
+e2e-external: ## run it on services whose addresses are in LEDGERLINE_E2E_BROKERS, _REGISTRY_URL, _REDIS_URL
+	@e2e/run external
+
+e2e-figures: ## measure the embedded and the native stack, one after the other
+	@e2e/run figures
 
 fuzz: ## fuzz every fuzz target for FUZZTIME (10s) each
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \

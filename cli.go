@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -38,6 +39,7 @@ func Main(run func(ctx context.Context, app App, p Process) int, app App) {
 
 // connectFlags are the flags of everything that connects.
 type connectFlags struct {
+	securityFlags
 	Brokers     []string `env:"LEDGERLINE_BROKERS" default:"localhost:9092" placeholder:"HOST:PORT" help:"Kafka brokers, comma-separated (default ${default})."`
 	RegistryURL string   `env:"LEDGERLINE_REGISTRY_URL" default:"http://localhost:8081" placeholder:"URL" help:"Schema registry (default ${default})."`
 	RedisURL    string   `env:"LEDGERLINE_REDIS_URL" default:"redis://localhost:6379" placeholder:"URL" help:"Redis, rediss:// for TLS (default ${default})."`
@@ -47,7 +49,9 @@ type connectFlags struct {
 }
 
 func (f connectFlags) connection(p Process) Connection {
-	return Connection{Brokers: f.Brokers, RegistryURL: f.RegistryURL, RedisURL: f.RedisURL, Prefix: f.Prefix, Log: f.logger(p)}
+	return Connection{
+		Brokers: f.Brokers, RegistryURL: f.RegistryURL, RedisURL: f.RedisURL, Prefix: f.Prefix, Log: f.logger(p), Security: Security(f.securityFlags),
+	}
 }
 
 func (f connectFlags) logger(p Process) *slog.Logger {
@@ -107,17 +111,27 @@ func runCLI(ctx context.Context, name, help string, cli any, app App, p Process)
 	case errors.Is(err, errCheckFailed):
 		return ExitFailed
 	}
-	fmt.Fprintf(p.Stderr, "%s: %v\n", name, err)
+	fmt.Fprintf(p.Stderr, "%s: %s\n", name, oneLine(err))
 	if _, ok := errors.AsType[misuse](err); ok {
 		return ExitMisuse
 	}
 	return ExitFailed
 }
 
+// oneLine writes an error, which may hold what a server answered, in one line.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
 // errCheckFailed ends a verb whose finding is printed already with exit code 1.
 var errCheckFailed = errors.New("a check failed")
 
+// buildVersion is set by a build that knows better than the Go tool, from no checkout for instance:
+// go build -ldflags "-X github.com/ledgerline/ledgerline.buildVersion=v1.2.3".
+var buildVersion string
+
 func version() string {
+	if buildVersion != "" {
+		return buildVersion
+	}
 	module, revision := buildInfo()
 	if revision == "unknown" {
 		return module
@@ -125,9 +139,10 @@ func version() string {
 	return module + " " + revision
 }
 
-// startError marks what a start-up check found: the user mends it.
+// startError marks what a start-up check found: the user mends it. The end of the process during its
+// start is none.
 func startError(err error) error {
-	if err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return misuse{err}

@@ -20,6 +20,7 @@ type ingestServe struct {
 	Instance                 string `env:"LEDGERLINE_INSTANCE" help:"Tells this process from its siblings, over restarts (default: the host's name)."`
 	Workers                  int    `env:"LEDGERLINE_WORKERS" default:"1" help:"Write loops side by side (default ${default})."`
 	KeepSlot                 bool   `env:"LEDGERLINE_KEEP_SLOT" help:"Keep the partitions at the end, for a restart within seconds."`
+	Queries                  bool   `env:"LEDGERLINE_QUERIES" help:"Answer queries, too, from Redis: one address for everything."`
 	AllowTransactionVersion1 bool   `name:"allow-transaction-version-1" env:"LEDGERLINE_ALLOW_TRANSACTION_VERSION_1" help:"Accept brokers on which a late request of one transaction may end up in the next: nothing is proven there."`
 }
 
@@ -30,7 +31,10 @@ func (v ingestServe) Run(ctx context.Context, app App, p Process) error {
 		return err
 	}
 	defer stop()
-	i, err := NewIngest(ctx, app, IngestConfig{Connection: conn, Instance: v.Instance, Workers: v.Workers, KeepSlot: v.KeepSlot, AllowTransactionVersion1: v.AllowTransactionVersion1})
+	i, err := NewIngest(ctx, app, IngestConfig{
+		Connection: conn, Instance: v.Instance, Workers: v.Workers, KeepSlot: v.KeepSlot,
+		AllowTransactionVersion1: v.AllowTransactionVersion1, Queries: v.Queries,
+	})
 	if err != nil {
 		return startError(err)
 	}

@@ -54,7 +54,8 @@ func (v processorKey) Run(ctx context.Context, app App, p Process) error {
 	if err != nil {
 		return misuse{err}
 	}
-	r, err := NewRebuild(ctx, app, v.connection(p))
+	conn := v.connection(p)
+	r, err := NewRebuild(ctx, app, conn)
 	if err != nil {
 		return startError(err)
 	}
@@ -70,10 +71,10 @@ func (v processorKey) Run(ctx context.Context, app App, p Process) error {
 	b := readstore.Bucket{Model: m.Name, Generation: g.ID}
 	if m.KeyedAsEvents {
 		b.Number = int(kafka.PartitionOf(v.ID, int32(g.Buckets)))
-		fmt.Fprintf(p.Stdout, "redis-cli -u %s HGET '%s' '%s'\n", v.RedisURL, redisstore.BucketKey(r.link.redisPrefix(), b, "docs"), v.ID)
+		fmt.Fprintf(p.Stdout, "%s HGET '%s' '%s'\n", conn.redisCLI(), redisstore.BucketKey(r.link.redisPrefix(), b, "docs"), v.ID)
 		return nil
 	}
 	b.Number = readstore.BucketOf(v.ID, g.Buckets)
-	fmt.Fprintf(p.Stdout, "redis-cli -u %s HSCAN '%s' 0 MATCH '%s/*' COUNT 1000000\n", v.RedisURL, redisstore.BucketKey(r.link.redisPrefix(), b, "sums"), v.ID)
+	fmt.Fprintf(p.Stdout, "%s HSCAN '%s' 0 MATCH '%s/*' COUNT 1000000\n", conn.redisCLI(), redisstore.BucketKey(r.link.redisPrefix(), b, "sums"), v.ID)
 	return nil
 }

@@ -17,19 +17,25 @@ type provisionCLI struct {
 
 // RunProvision is the provision binary: it returns the exit code.
 func RunProvision(ctx context.Context, app App, p Process) int {
-	return runCLI(ctx, "provision", "Makes topics and registers schemas.", &provisionCLI{}, app, p)
+	return runCLI(ctx, "provision", "Makes topics, registers schemas and gives users their rights.", &provisionCLI{}, app, p)
 }
 
 type provisionFlags struct {
 	connectFlags
 	outputFlag
-	Partitions        int32 `env:"LEDGERLINE_PARTITIONS" help:"Partitions of new topics, for ever (default: as the aggregate's other topics, else 12)."`
-	ReplicationFactor int16 `env:"LEDGERLINE_REPLICATION_FACTOR" help:"Replicas of new topics (default: 3, or as many as there are brokers)."`
+	Partitions        int32  `env:"LEDGERLINE_PARTITIONS" help:"Partitions of new topics, for ever (default: as the aggregate's other topics, else 12)."`
+	ReplicationFactor int16  `env:"LEDGERLINE_REPLICATION_FACTOR" help:"Replicas of new topics (default: 3, or as many as there are brokers)."`
+	IngestUser        string `env:"LEDGERLINE_INGEST_USER" help:"Kafka user of ingest, who is allowed what it needs (default: no rights are looked after)."`
+	ProcessorUser     string `env:"LEDGERLINE_PROCESSOR_USER" help:"Kafka user of processor, who is allowed what it needs (default: no rights are looked after)."`
+	RebuildUser       string `env:"LEDGERLINE_REBUILD_USER" help:"Kafka user of rebuild, who is allowed what it needs (default: no rights are looked after)."`
 }
 
 // plan opens a Provision, which the caller closes, and returns what differs.
 func (f provisionFlags) plan(ctx context.Context, app App, p Process) (*Provision, []kafka.Change, error) {
-	v, err := NewProvision(app, ProvisionConfig{Connection: f.connection(p), Partitions: f.Partitions, ReplicationFactor: f.ReplicationFactor})
+	v, err := NewProvision(app, ProvisionConfig{
+		Connection: f.connection(p), Partitions: f.Partitions, ReplicationFactor: f.ReplicationFactor,
+		IngestUser: f.IngestUser, ProcessorUser: f.ProcessorUser, RebuildUser: f.RebuildUser,
+	})
 	if err != nil {
 		return nil, nil, misuse{err}
 	}
@@ -69,7 +75,7 @@ func (v provisionApply) Run(ctx context.Context, app App, p Process) error {
 	if err := pr.Apply(ctx, changes); err != nil {
 		return err
 	}
-	return v.show(p, changes, kafka.Change.Done, "nothing to do: topics and schemas are as they should be")
+	return v.show(p, changes, kafka.Change.Done, "nothing to do: topics, schemas and rights are as they should be")
 }
 
 type provisionDiff struct{ provisionFlags }

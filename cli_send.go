@@ -52,7 +52,8 @@ const maxLine = 2 << 20
 
 // Run sends.
 func (v ingestSend) Run(ctx context.Context, app App, p Process) error {
-	l, err := connect(ctx, app, v.connection(p))
+	conn := v.connection(p)
+	l, err := connect(ctx, app, conn, app.senderAccess(conn.Prefix))
 	if err != nil {
 		return startError(err)
 	}
@@ -62,7 +63,7 @@ func (v ingestSend) Run(ctx context.Context, app App, p Process) error {
 	}
 	sender, err := l.sender(ctx)
 	if err != nil {
-		return err
+		return startError(l.brokersError(err))
 	}
 	defer sender.Close()
 

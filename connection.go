@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +37,8 @@ type Connection struct {
 	// Tracing makes spans of HTTP requests, and of the commands and events that come with a sampled
 	// traceparent. Defaults to none: a traceparent is handed on all the same.
 	Tracing trace.TracerProvider
+	// Security defaults to plain text and nobody.
+	Security
 }
 
 // tracer returns what makes the spans of a process.
@@ -53,19 +56,21 @@ var outcomeType = reflect.TypeFor[processing.Outcome]()
 
 // link is an App on a Connection: what every part needs.
 type link struct {
-	app      App
-	conn     Connection
-	topics   kafka.Topics
-	client   kafka.ClientConfig
+	app    App
+	conn   Connection
+	topics kafka.Topics
+	clients
 	registry *kafka.Registry
 	codec    *schemas.Codec
 	schema   httpapi.JSONSchema
+	requests *httpapi.Metrics
 	byTopic  map[string][]string // full names of schemas
 	cluster  kafka.Cluster
 }
 
-// connect checks app against itself and the topics, and makes the codec.
-func connect(ctx context.Context, app App, conn Connection) (*link, error) {
+// connect checks app against itself and the topics, the rights of the user against access, and makes
+// the codec.
+func connect(ctx context.Context, app App, conn Connection, access []kafka.Access) (*link, error) {
 	bindings, err := app.check()
 	if err != nil {
 		return nil, err
@@ -73,12 +78,14 @@ func connect(ctx context.Context, app App, conn Connection) (*link, error) {
 	if conn.Log == nil {
 		conn.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &link{
-		app: app, conn: conn, topics: kafka.Topics{Prefix: conn.Prefix},
-		client: kafka.ClientConfig{Brokers: conn.Brokers, ClientID: app.Name, Log: processing.Sparing(conn.Log)},
-		schema: jsonSchemas(bindings),
+	l := &link{app: app, conn: conn, topics: kafka.Topics{Prefix: conn.Prefix}, schema: jsonSchemas(bindings), requests: httpapi.NewMetrics(conn.Metrics)}
+	if l.clients, err = conn.clients(app.Name); err != nil {
+		return nil, err
 	}
-	if l.registry, err = kafka.NewRegistry(kafka.RegistryConfig{URL: conn.RegistryURL}); err != nil {
+	if conn.isExposed() {
+		conn.Log.WarnContext(ctx, "kafka user authenticates without encryption: set --kafka-tls")
+	}
+	if l.registry, err = kafka.NewRegistry(l.clients.registry); err != nil {
 		return nil, err
 	}
 	if l.codec, err = schemas.NewCodec(l.registry, bindings...); err != nil {
@@ -87,16 +94,30 @@ func connect(ctx context.Context, app App, conn Connection) (*link, error) {
 	_, l.byTopic = app.subjects(conn.Prefix, bindings)
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if l.cluster, err = kafka.Describe(ctx, l.client, app.topics(conn.Prefix, 0)); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("the brokers %v did not answer in %s: %w; set --brokers", conn.Brokers, startTimeout, err)
-		}
-		if _, mismatch := errors.AsType[*kafka.MismatchError](err); !mismatch {
-			err = fmt.Errorf("%w; set --brokers", err)
-		}
+	if err := l.checkAccess(ctx, access); err != nil {
 		return nil, err
 	}
+	if l.cluster, err = kafka.Describe(ctx, l.kafka, app.topics(conn.Prefix, 0)); err != nil {
+		return nil, l.brokersError(err)
+	}
 	return l, nil
+}
+
+// checkAccess refuses a user who is not allowed all of access.
+func (l *link) checkAccess(ctx context.Context, access []kafka.Access) error {
+	missing, err := kafka.CheckAccess(ctx, l.kafka, access)
+	if err != nil || len(missing) == 0 {
+		return l.brokersError(err)
+	}
+	more := ""
+	if len(missing) > 1 {
+		more = fmt.Sprintf(" (and %d rights more)", len(missing)-1)
+	}
+	user := "an anonymous client"
+	if l.conn.KafkaUser != "" {
+		user = "user " + l.conn.KafkaUser
+	}
+	return fmt.Errorf("the brokers do not allow %s %s%s; run: provision apply %s USER, or set --kafka-user to one who is allowed", user, missing[0], more, l.app.userFlag(access))
 }
 
 // preload finds out whether the schemas that will be written are registered.
@@ -107,7 +128,7 @@ func (l *link) preload(ctx context.Context) error {
 		for _, name := range names {
 			err := l.codec.Preload(ctx, topic, name)
 			if err != nil && !errors.Is(err, schemas.ErrNotRegistered) {
-				err = fmt.Errorf("%w; set --registry-url", err)
+				err = l.conn.registryError(err)
 			}
 			if err != nil {
 				return err // the first tells enough: what mends it mends the others
@@ -125,7 +146,41 @@ func (l *link) watch(metrics *kafka.Metrics, kinds ...func(kafka.Topics, string)
 			names = append(names, kind(l.topics, a.Name))
 		}
 	}
-	return kafka.NewWatch(kafka.WatchConfig{Client: l.client, Topics: l.topics, Names: names, Metrics: metrics})
+	return kafka.NewWatch(kafka.WatchConfig{Client: l.kafka, Topics: l.topics, Names: names, Metrics: metrics})
+}
+
+// enforced refuses a registry that would take any schema for what is written.
+func (l *link) enforced(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for _, topic := range slices.Sorted(maps.Keys(l.byTopic)) {
+		for _, name := range l.byTopic[topic] {
+			err := l.registry.CheckCompatibility(ctx, schemas.Subject(topic, name))
+			if _, unchecked := errors.AsType[*kafka.UncheckedError](err); err != nil && !unchecked {
+				err = l.conn.registryError(err)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// servedByRegistry refuses a registry that turns this client away. One that does not answer is asked
+// again when there is something to ask: what is in Redis can be read without it.
+func (l *link) servedByRegistry(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	err := l.registry.Ping(ctx)
+	if err != nil && !kafka.IsRefused(err) {
+		l.conn.Log.WarnContext(ctx, "schema registry does not answer, events wait for it", "err", err)
+		return nil
+	}
+	if err != nil {
+		return l.conn.registryError(err)
+	}
+	return nil
 }
 
 // close closes what connect opened.
@@ -136,12 +191,17 @@ func (l *link) partitions(aggregate string) int32 {
 	return l.cluster.Topics[l.topics.Events(aggregate)].Partitions
 }
 
+// log configures readers of the events that read models are made of.
+func (l *link) log() kafka.LogConfig {
+	return kafka.LogConfig{Client: l.kafka, Topics: l.topics, Aggregates: l.app.eventAggregates(), Codec: l.codec}
+}
+
 // redisPrefix is what Redis keys begin with: two Apps may share a Redis.
 func (l *link) redisPrefix() string { return l.conn.Prefix + l.app.Name }
 
 // store connects to Redis and refuses one that would lose read models.
 func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
-	client, err := redisstore.NewClient(l.conn.RedisURL)
+	client, err := redisstore.NewClient(l.redis)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -149,8 +209,8 @@ func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
 	store, err := redisstore.New(redisstore.Config{Client: client, Prefix: l.redisPrefix()})
 	if err == nil {
 		cctx, cancel := context.WithTimeout(ctx, startTimeout)
-		if err = store.Check(cctx); isNetwork(err) {
-			err = fmt.Errorf("%w; set --redis-url", err)
+		if err = store.Check(cctx); err != nil {
+			err = l.redisError(err)
 		}
 		cancel()
 	}
@@ -161,18 +221,12 @@ func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
 	return store, closeClient, nil
 }
 
-// isNetwork tells that nobody answered from an answer that was not liked.
-func isNetwork(err error) bool {
-	_, ok := errors.AsType[net.Error](err)
-	return ok
-}
-
 // sameLog refuses read models that were built from another cluster or from topics that are gone.
 func (l *link) sameLog(ctx context.Context, store readstore.Catalogs) error {
 	for _, m := range l.app.ReadModels {
 		c, err := store.Catalog(ctx, m.Name)
 		if err != nil {
-			return fmt.Errorf("reading generations of %s: %w", m.Name, err)
+			return l.redisError(fmt.Errorf("reading generations of %s: %w", m.Name, err))
 		}
 		for _, g := range c.Generations {
 			if g.State == readstore.Retired {

@@ -146,10 +146,18 @@ func runWith(ctx context.Context, main program, stdin io.Reader, args ...string)
 // connectArgs returns the flags that reach c, without those that are given anyway.
 func connectArgs(c ledgerline.Connection, given ...string) []string {
 	var args []string
-	for _, flag := range [][]string{{"--brokers", strings.Join(c.Brokers, ",")}, {"--registry-url", c.RegistryURL}, {"--redis-url", c.RedisURL}} {
-		if !slices.Contains(given, flag[0]) {
+	for _, flag := range [][]string{
+		{"--brokers", strings.Join(c.Brokers, ",")}, {"--registry-url", c.RegistryURL}, {"--redis-url", c.RedisURL},
+		{"--ca-file", c.CAFile}, {"--kafka-user", c.KafkaUser}, {"--kafka-password-file", c.KafkaPasswordFile}, {"--kafka-sasl", c.KafkaSASL},
+		{"--registry-user", c.RegistryUser}, {"--registry-password-file", c.RegistryPasswordFile},
+		{"--redis-user", c.RedisUser}, {"--redis-password-file", c.RedisPasswordFile},
+	} {
+		if flag[1] != "" && !slices.Contains(given, flag[0]) {
 			args = append(args, flag...)
 		}
+	}
+	if c.KafkaTLS {
+		args = append(args, "--kafka-tls")
 	}
 	return append(args, given...)
 }

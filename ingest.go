@@ -12,6 +12,7 @@ import (
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/httpapi"
 	"github.com/ledgerline/ledgerline/processing/kafka"
+	"github.com/ledgerline/ledgerline/readstore/redisstore"
 	"github.com/ledgerline/ledgerline/schemas"
 )
 
@@ -27,6 +28,18 @@ type IngestConfig struct {
 	// AllowTransactionVersion1 accepts brokers on which a delayed request of one transaction may end up
 	// in the next. Defaults to refusing them: no claim of zero loss holds there.
 	AllowTransactionVersion1 bool
+	// Queries has it answer queries, too, as a [Processor] does: one address for everything. It then needs
+	// Redis, for its start and for the queries; commands are decided without. Defaults to commands alone.
+	Queries bool
+}
+
+// slots names the workers, for ever.
+func (c IngestConfig) slots(app App) []string {
+	slots := make([]string, max(c.Workers, 1))
+	for n := range slots {
+		slots[n] = fmt.Sprintf("%s.%s.%d", app.ingestGroup(c.Prefix), c.Instance, n)
+	}
+	return slots
 }
 
 // Ingest decides commands: those of its HTTP clients, and those that others produce to Kafka.
@@ -37,6 +50,12 @@ type Ingest struct {
 	http    *httpapi.Commands
 	watch   *kafka.Watch
 	brokers *probe
+	models  *probe
+	// queries, store, closeStore and log are nil without queries.
+	queries    *httpapi.Queries
+	store      *redisstore.Store
+	closeStore func()
+	log        *kafka.Log
 }
 
 // NewIngest checks topics and schemas and connects. It returns an error that says what to type.
@@ -47,11 +66,11 @@ func NewIngest(ctx context.Context, app App, cfg IngestConfig) (*Ingest, error) 
 	if cfg.Instance == "" {
 		return nil, errors.New("this host has no name: set --instance")
 	}
-	l, err := connect(ctx, app, cfg.Connection)
+	l, err := connect(ctx, app, cfg.Connection, app.ingestAccess(cfg.Prefix, cfg.slots(app)...))
 	if err != nil {
 		return nil, err
 	}
-	i := &Ingest{link: l, brokers: newProbe("Kafka")}
+	i := &Ingest{link: l}
 	if err := i.start(ctx, cfg); err != nil {
 		i.Close()
 		return nil, err
@@ -61,23 +80,27 @@ func NewIngest(ctx context.Context, app App, cfg IngestConfig) (*Ingest, error) 
 
 func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	l := i.link
+	i.brokers, i.models = newProbe("Kafka"), newProbe("Redis")
 	if v := l.cluster.TransactionVersion; v < 2 && !cfg.AllowTransactionVersion1 {
 		return fmt.Errorf("the cluster has transaction.version=%d: a late request of one transaction may end up in the next one; run: kafka-features.sh --bootstrap-server %s upgrade --feature transaction.version=2 (or take the risk with --allow-transaction-version-1)", v, cfg.Brokers[0])
 	}
 	if err := l.preload(ctx); err != nil {
 		return err
 	}
-	if i.sender, err = l.sender(ctx); err != nil {
+	if err := l.enforced(ctx); err != nil {
 		return err
 	}
 	metrics := kafka.NewMetrics(l.conn.Metrics)
 	if i.watch, err = l.watch(metrics, kafka.Topics.Commands, kafka.Topics.Events, kafka.Topics.Outcomes); err != nil {
 		return err
 	}
-	for n := range max(cfg.Workers, 1) {
+	if i.sender, err = l.sender(ctx); err != nil {
+		return l.brokersError(err)
+	}
+	for _, slot := range cfg.slots(l.app) {
 		w, err := kafka.NewWorker(kafka.WorkerConfig{
-			Client: l.client, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
-			Group: cfg.Prefix + l.app.Name + ".ingest", Slot: fmt.Sprintf("%s%s.ingest.%s.%d", cfg.Prefix, l.app.Name, cfg.Instance, n),
+			Client: l.kafka, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
+			Group: l.app.ingestGroup(cfg.Prefix), Slot: slot,
 			KeepSlot: cfg.KeepSlot, Log: l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
 		})
 		if err != nil {
@@ -87,8 +110,27 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	}
 	i.http, err = httpapi.NewCommands(httpapi.CommandsConfig{
 		Aggregates: l.app.Aggregates, Sender: i.sender, DecodeJSON: l.decodeJSON, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
-		Metrics: httpapi.NewMetrics(l.conn.Metrics), Tracer: l.conn.tracer(),
+		Metrics: l.requests, Tracer: l.conn.tracer(),
 	})
+	if err != nil || !cfg.Queries {
+		return err
+	}
+	return i.startQueries(ctx)
+}
+
+func (i *Ingest) startQueries(ctx context.Context) error {
+	store, closeStore, err := i.link.store(ctx)
+	if err != nil {
+		return err
+	}
+	i.store, i.closeStore = store, closeStore
+	if err := i.link.sameLog(ctx, store); err != nil {
+		return err
+	}
+	if i.log, err = kafka.NewLog(i.link.log()); err != nil {
+		return err
+	}
+	i.queries, err = i.link.queries(store, i.log)
 	return err
 }
 
@@ -97,7 +139,7 @@ func (l *link) sender(ctx context.Context) (*kafka.Sender, error) {
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return kafka.NewSender(sctx, kafka.SenderConfig{
-		Client: l.client, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name, Log: l.conn.Log,
+		Client: l.kafka, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name, Log: l.conn.Log,
 	})
 }
 
@@ -118,11 +160,16 @@ func (l *link) decodeJSON(_ *processing.Aggregate, t processing.Type, body []byt
 	}
 }
 
-// Register adds the routes for commands.
-func (i *Ingest) Register(mux *http.ServeMux) { i.http.Register(mux) }
+// Register adds the routes for commands and, if it answers them, queries.
+func (i *Ingest) Register(mux *http.ServeMux) {
+	i.http.Register(mux)
+	if i.queries != nil {
+		i.queries.Register(mux)
+	}
+}
 
 // Ready returns nil once a worker has recovered its first partitions, if none is in trouble and the
-// brokers answered when [Ingest.Run] last asked them, a few seconds ago; else why not, a line each. It
+// brokers, and Redis if queries are answered, did when [Ingest.Run] last asked them, a few seconds ago; else why not, a line each. It
 // asks nobody.
 func (i *Ingest) Ready() error {
 	var why reasons
@@ -139,6 +186,9 @@ func (i *Ingest) Ready() error {
 		why.add(errors.New("no partition of commands is recovered yet"))
 	}
 	why.add(i.brokers.why())
+	if i.store != nil {
+		why.add(i.models.why())
+	}
 	return why.err()
 }
 
@@ -148,6 +198,15 @@ func (i *Ingest) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range i.workers {
 		group.Go(func() error { return w.Run(ctx) })
+	}
+	if i.store != nil {
+		group.Go(func() error {
+			i.models.run(ctx, func(ctx context.Context) error {
+				_, err := i.link.withoutGeneration(ctx, i.store) // a missing one is no reason not to take commands
+				return err
+			})
+			return nil
+		})
 	}
 	group.Go(func() error {
 		i.brokers.run(ctx, func(ctx context.Context) error {
@@ -166,6 +225,12 @@ func (i *Ingest) Close() {
 	}
 	if i.watch != nil {
 		i.watch.Close()
+	}
+	if i.log != nil {
+		i.log.Close()
+	}
+	if i.closeStore != nil {
+		i.closeStore()
 	}
 	i.link.close()
 }

@@ -59,6 +59,7 @@ var layoutLayers = []layer{
 	// For tests alone: nothing of the product imports them.
 	{"e2e/native", nil},
 	{"e2e/stack", []string{"e2e/native", "processing/embedded"}},
+	{"e2e/suite", []string{"e2e/stack", "examples"}},
 }
 
 // purePlaces are the places where nothing but this module and the standard library may be imported.
@@ -70,7 +71,7 @@ var reservedLibraries = []struct {
 	library string
 	may     []string
 }{
-	{"github.com/twmb/franz-go", []string{"processing/kafka", "e2e/stack"}},
+	{"github.com/twmb/franz-go", []string{"processing/kafka", "e2e/stack", "e2e/suite"}},
 	{"github.com/twmb/franz-go/pkg/kfake", []string{"processing/embedded"}},
 	{"github.com/twmb/franz-go/pkg/sr/srfake", []string{"processing/embedded"}},
 	{"github.com/alicebob/miniredis", []string{"processing/embedded"}},
@@ -81,7 +82,7 @@ var reservedLibraries = []struct {
 	// Libraries make spans with OpenTelemetry's API; where they go is the process's affair.
 	{"go.opentelemetry.io/otel/sdk", []string{"."}},
 	{"go.opentelemetry.io/otel/exporters", []string{"."}},
-	{"github.com/hamba/avro", nil}, // for tests alone: see docs/adr/0001
+	{"github.com/hamba/avro", []string{"e2e/suite"}}, // for tests alone: see docs/adr/0001
 }
 
 // Every aggregate has the same files, so that whoever knows one knows all. Besides them stands the one
@@ -303,7 +304,7 @@ func TestLayoutIsHeld(t *testing.T) {
 		"projection imports a library":      {fakePackage("processing/projection/orderstatus", "github.com/google/uuid"), "the standard library and this module only"},
 		"processing imports an adapter":     {fakePackage("processing", "~/processing/kafka"), "of this module it may import [readstore schemas]"},
 		"processing imports a domain":       {fakePackage("processing", "~/processing/domain/order"), "of this module it may import [readstore schemas]"},
-		"processing imports kgo":            {fakePackage("processing", kgoLibrary), "only [processing/kafka e2e/stack] may"},
+		"processing imports kgo":            {fakePackage("processing", kgoLibrary), "only [processing/kafka e2e/stack e2e/suite] may"},
 		"readstore imports schemas":         {fakePackage("readstore", "~/schemas"), "of this module it may import []"},
 		"readstore imports a library":       {fakePackage("readstore", "github.com/google/uuid"), "the standard library and this module only"},
 		"schemas imports processing":        {fakePackage("schemas", "~/processing"), "of this module it may import []"},
@@ -312,19 +313,19 @@ func TestLayoutIsHeld(t *testing.T) {
 		"httpapi imports kafka":             {fakePackage("processing/httpapi", "~/processing/kafka"), "of this module it may import [processing readstore]"},
 		"kafka imports redisstore":          {fakePackage("processing/kafka", "~/readstore/redisstore"), "of this module it may import"},
 		"adapter imports root":              {fakePackage("processing/httpapi", "~"), "of this module it may import [processing readstore]"},
-		"httpapi imports sr":                {fakePackage("processing/httpapi", "github.com/twmb/franz-go/pkg/sr"), "only [processing/kafka e2e/stack] may"},
-		"root imports kadm":                 {fakePackage(".", "github.com/twmb/franz-go/pkg/kadm"), "only [processing/kafka e2e/stack] may"},
-		"root imports kmsg":                 {fakePackage(".", "github.com/twmb/franz-go/pkg/kmsg"), "only [processing/kafka e2e/stack] may"},
+		"httpapi imports sr":                {fakePackage("processing/httpapi", "github.com/twmb/franz-go/pkg/sr"), "only [processing/kafka e2e/stack e2e/suite] may"},
+		"root imports kadm":                 {fakePackage(".", "github.com/twmb/franz-go/pkg/kadm"), "only [processing/kafka e2e/stack e2e/suite] may"},
+		"root imports kmsg":                 {fakePackage(".", "github.com/twmb/franz-go/pkg/kmsg"), "only [processing/kafka e2e/stack e2e/suite] may"},
 		"root imports go-redis":             {fakePackage(".", redisLibrary), "only [readstore/redisstore e2e/stack] may"},
 		"root imports part of go-redis":     {fakePackage(".", redisLibrary+"/maintnotifications"), "only [readstore/redisstore e2e/stack] may"},
 		"root imports embedded":             {fakePackage(".", "~/processing/embedded"), "of this module it may import"},
 		"root imports local":                {fakePackage(".", "~/local"), "of this module it may import"},
 		"kafka imports kfake":               {fakePackage("processing/kafka", "github.com/twmb/franz-go/pkg/kfake"), "only [processing/embedded] may"},
 		"kafka imports srfake":              {fakePackage("processing/kafka", "github.com/twmb/franz-go/pkg/sr/srfake"), "only [processing/embedded] may"},
-		"embedded imports kgo":              {fakePackage("processing/embedded", kgoLibrary), "only [processing/kafka e2e/stack] may"},
+		"embedded imports kgo":              {fakePackage("processing/embedded", kgoLibrary), "only [processing/kafka e2e/stack e2e/suite] may"},
 		"local imports miniredis":           {fakePackage("local", "github.com/alicebob/miniredis/v2"), "only [processing/embedded] may"},
 		"local imports processing":          {fakePackage("local", "~/processing"), "of this module it may import [. processing/embedded processing/kafka]"},
-		"schemas imports hamba/avro":        {fakePackage("schemas", "github.com/hamba/avro/v2"), "only [] may, beside tests"},
+		"schemas imports hamba/avro":        {fakePackage("schemas", "github.com/hamba/avro/v2"), "only [e2e/suite] may, beside tests"},
 		"processing imports twmb/avro":      {fakePackage("processing", "github.com/twmb/avro"), "only [schemas] may"},
 		"a command imports an adapter":      {fakePackage("cmd/ingest", "~/processing/kafka"), "of this module it may import [. cmd/internal/app]"},
 		"a command imports a domain":        {fakePackage("cmd/ingest", "~/processing/domain/order"), "of this module it may import [. cmd/internal/app]"},

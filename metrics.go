@@ -59,6 +59,9 @@ func buildInfo() (module, revision string) {
 	if info.Main.Version != "" {
 		module = info.Main.Version
 	}
+	if buildVersion != "" {
+		module = buildVersion
+	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
 			revision = s.Value

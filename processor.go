@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +13,7 @@ import (
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/httpapi"
 	"github.com/ledgerline/ledgerline/processing/kafka"
+	"github.com/ledgerline/ledgerline/readstore"
 	"github.com/ledgerline/ledgerline/readstore/redisstore"
 )
 
@@ -43,11 +42,11 @@ func NewProcessor(ctx context.Context, app App, cfg ProcessorConfig) (*Processor
 	if len(app.ReadModels) == 0 {
 		return nil, errors.New("app: a processor needs read models")
 	}
-	l, err := connect(ctx, app, cfg.Connection)
+	l, err := connect(ctx, app, cfg.Connection, app.processorAccess(cfg.Prefix, app.processorGroup(cfg.Prefix)))
 	if err != nil {
 		return nil, err
 	}
-	p := &Processor{link: l, brokers: newProbe("Kafka"), models: newProbe("Redis")}
+	p := &Processor{link: l}
 	if err := p.start(ctx, cfg); err != nil {
 		p.Close()
 		return nil, err
@@ -57,14 +56,17 @@ func NewProcessor(ctx context.Context, app App, cfg ProcessorConfig) (*Processor
 
 func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) {
 	l := p.link
+	p.brokers, p.models = newProbe("Kafka"), newProbe("Redis")
 	if p.store, p.closeStore, err = l.store(ctx); err != nil {
 		return err
 	}
 	if err := l.sameLog(ctx, p.store); err != nil {
 		return err
 	}
-	logConfig := kafka.LogConfig{Client: l.client, Topics: l.topics, Aggregates: l.app.eventAggregates(), Codec: l.codec}
-	if p.log, err = kafka.NewLog(logConfig); err != nil {
+	if err := l.servedByRegistry(ctx); err != nil {
+		return err
+	}
+	if p.log, err = kafka.NewLog(l.log()); err != nil {
 		return err
 	}
 	metrics := kafka.NewMetrics(l.conn.Metrics)
@@ -78,25 +80,24 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	if err != nil {
 		return err
 	}
-	// Two code versions side by side must both see all partitions.
-	var carried []string
-	for _, m := range l.app.ReadModels {
-		carried = append(carried, fmt.Sprintf("%s-%d", m.Name, m.CodeVersion))
-	}
-	slices.Sort(carried)
 	p.consumer, err = kafka.NewConsumer(kafka.ConsumerConfig{
-		LogConfig: logConfig, Group: fmt.Sprintf("%s%s.processor.%s", cfg.Prefix, l.app.Name, strings.Join(carried, ".")),
+		LogConfig: l.log(), Group: l.app.processorGroup(cfg.Prefix),
 		Handler: handler, Log: l.conn.Log, Trouble: func(err error) { p.trouble.Store(&err) }, Metrics: metrics,
 	})
 	if err != nil {
 		return err
 	}
-	p.http, err = httpapi.NewQueries(httpapi.QueriesConfig{
-		Models: l.app.ReadModels, Store: p.store, Partition: kafka.PartitionOf[string], Partitions: l.partitions,
-		Aggregates: l.app.Aggregates, Events: p.log, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
-		Metrics: httpapi.NewMetrics(l.conn.Metrics), Tracer: l.conn.tracer(),
-	})
+	p.http, err = l.queries(p.store, p.log)
 	return err
+}
+
+// queries makes the query API on read models in store and events in log.
+func (l *link) queries(store *redisstore.Store, log *kafka.Log) (*httpapi.Queries, error) {
+	return httpapi.NewQueries(httpapi.QueriesConfig{
+		Models: l.app.ReadModels, Store: store, Partition: kafka.PartitionOf[string], Partitions: l.partitions,
+		Aggregates: l.app.Aggregates, Events: log, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
+		Metrics: l.requests, Tracer: l.conn.tracer(),
+	})
 }
 
 // Register adds the routes for queries.
@@ -117,17 +118,29 @@ func (p *Processor) Ready() error {
 
 // lookAtModels returns why the read models cannot be queried, nil if they can.
 func (p *Processor) lookAtModels(ctx context.Context) error {
+	without, err := p.link.withoutGeneration(ctx, p.store)
+	if err != nil {
+		return err
+	}
 	var why reasons
-	for _, m := range p.link.app.ReadModels {
-		c, err := p.store.Catalog(ctx, m.Name)
-		if err != nil {
-			return fmt.Errorf("redis does not answer: %w", err)
-		}
-		if _, ok := c.ActiveGeneration(); !ok {
-			why.add(fmt.Errorf("read model %s has no active generation yet", m.Name))
-		}
+	for _, model := range without {
+		why.add(fmt.Errorf("read model %s has no active generation yet", model))
 	}
 	return why.err()
+}
+
+// withoutGeneration returns the read models that have no active generation.
+func (l *link) withoutGeneration(ctx context.Context, store readstore.Catalogs) (models []string, err error) {
+	for _, m := range l.app.ReadModels {
+		c, err := store.Catalog(ctx, m.Name)
+		if err != nil {
+			return nil, fmt.Errorf("redis does not answer: %w", err)
+		}
+		if _, ok := c.ActiveGeneration(); !ok {
+			models = append(models, m.Name)
+		}
+	}
+	return models, nil
 }
 
 // lookAtLog returns why the log cannot be read, nil if it can.

@@ -2,9 +2,6 @@ package ledgerline
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/ledgerline/ledgerline/processing/kafka"
@@ -17,12 +14,16 @@ type ProvisionConfig struct {
 	Partitions int32
 	// ReplicationFactor of new topics. Defaults to 3, or as many as there are brokers.
 	ReplicationFactor int16
+	// IngestUser, ProcessorUser and RebuildUser are the Kafka users, without "User:", of the binaries:
+	// each is allowed what its binary needs. Defaults to none, whose rights nobody looks after.
+	IngestUser, ProcessorUser, RebuildUser string
 }
 
 // Provision makes the topics and registers the schemas of an App. It is the only part that needs the
 // rights to do so.
 type Provision struct {
-	brokers     []string
+	conn        Connection
+	client      kafka.ClientConfig
 	registry    *kafka.Registry
 	provisioner *kafka.Provisioner
 	description kafka.Description
@@ -34,14 +35,16 @@ func NewProvision(app App, cfg ProvisionConfig) (*Provision, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provision{brokers: cfg.Brokers}
-	if p.registry, err = kafka.NewRegistry(kafka.RegistryConfig{URL: cfg.RegistryURL}); err != nil {
+	p := &Provision{conn: cfg.Connection}
+	clients, err := cfg.clients(app.Name)
+	if err != nil {
 		return nil, err
 	}
-	p.provisioner, err = kafka.NewProvisioner(kafka.ProvisionerConfig{
-		Client: kafka.ClientConfig{Brokers: cfg.Brokers, ClientID: app.Name, Log: cfg.Log}, Registry: p.registry,
-	})
-	if err != nil {
+	p.client = clients.kafka
+	if p.registry, err = kafka.NewRegistry(clients.registry); err != nil {
+		return nil, err
+	}
+	if p.provisioner, err = kafka.NewProvisioner(kafka.ProvisionerConfig{Client: p.client, Registry: p.registry}); err != nil {
 		return nil, err
 	}
 	p.description.Topics = app.topics(cfg.Prefix, cfg.Partitions)
@@ -49,6 +52,7 @@ func NewProvision(app App, cfg ProvisionConfig) (*Provision, error) {
 		p.description.Topics[i].ReplicationFactor = cfg.ReplicationFactor
 	}
 	p.description.Subjects, _ = app.subjects(cfg.Prefix, bindings)
+	p.description.Grants = app.grants(cfg)
 	return p, nil
 }
 
@@ -76,13 +80,10 @@ func (p *Provision) Apply(ctx context.Context, changes []kafka.Change) error {
 	return p.unanswered(p.provisioner.Apply(ctx, changes))
 }
 
-// unanswered adds what to type to an error that means that nobody answered.
+// unanswered adds what to type to an error of a service.
 func (p *Provision) unanswered(err error) error {
-	if _, ok := errors.AsType[*url.Error](err); ok {
-		return fmt.Errorf("%w; set --registry-url", err)
+	if kafka.IsRegistry(err) {
+		return p.conn.registryError(err)
 	}
-	if isNetwork(err) {
-		return fmt.Errorf("the brokers %v do not answer: %w; set --brokers", p.brokers, err)
-	}
-	return err
+	return brokersError(p.client, err)
 }

@@ -28,13 +28,16 @@ const promoteWait = 30 * time.Second
 
 // NewRebuild checks topics and Redis and connects.
 func NewRebuild(ctx context.Context, app App, conn Connection) (*Rebuild, error) {
-	l, err := connect(ctx, app, conn)
+	l, err := connect(ctx, app, conn, app.rebuildAccess(conn.Prefix))
 	if err != nil {
 		return nil, err
 	}
 	r := &Rebuild{link: l}
 	if r.store, r.closeStore, err = l.store(ctx); err == nil {
-		r.log, err = kafka.NewLog(kafka.LogConfig{Client: l.client, Topics: l.topics, Aggregates: app.eventAggregates(), Codec: l.codec})
+		err = l.servedByRegistry(ctx)
+	}
+	if err == nil {
+		r.log, err = kafka.NewLog(l.log())
 	}
 	if err == nil {
 		err = l.sameLog(ctx, r.store)

@@ -383,37 +383,3 @@ func TestWipedRedisComesBack(t *testing.T) {
 		}
 	}
 }
-
-// TestWrongAddresses starts each binary with one service that is not there.
-func TestWrongAddresses(t *testing.T) {
-	t.Parallel()
-	l := startLocal(t)
-	nobody := freeAddr(t)
-	for _, row := range []struct {
-		name string
-		main program
-		args []string
-		flag []string
-	}{
-		{"rebuild", ledgerline.RunRebuild, []string{"status"}, []string{"--brokers", nobody}},
-		{"rebuild", ledgerline.RunRebuild, []string{"status"}, []string{"--redis-url", "redis://" + nobody}},
-		{"ingest", ledgerline.RunIngest, []string{"serve"}, []string{"--brokers", nobody}},
-		{"ingest", ledgerline.RunIngest, []string{"serve"}, []string{"--registry-url", "http://" + nobody}},
-		{"processor", ledgerline.RunProcessor, []string{"serve"}, []string{"--brokers", nobody}},
-		{"processor", ledgerline.RunProcessor, []string{"serve"}, []string{"--redis-url", "redis://" + nobody}},
-		{"provision", ledgerline.RunProvision, []string{"check"}, []string{"--brokers", nobody}},
-		{"provision", ledgerline.RunProvision, []string{"check"}, []string{"--registry-url", "http://" + nobody}},
-	} {
-		t.Run(row.name+" "+row.flag[0], func(t *testing.T) {
-			t.Parallel()
-			// What stands for the bound of a start, which is longer than a test should take.
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			defer cancel()
-			p := runWith(ctx, row.main, nil, append(row.args, connectArgs(l.Connection, append(row.flag, "--log-level", "error")...)...)...)
-			if p.code != ledgerline.ExitFailed && p.code != ledgerline.ExitMisuse || len(lines(p.stderr)) != 1 || p.stdout != "" || !strings.Contains(p.stderr, row.flag[0]) {
-				t.Errorf("exit %d\nstdout: %s\nstderr: %s", p.code, p.stdout, p.stderr)
-			}
-			t.Logf("exit %d: %s", p.code, p.stderr)
-		})
-	}
-}

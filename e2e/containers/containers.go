@@ -192,14 +192,14 @@ func (s *services) await(ctx context.Context, one stack.Service, first bool) err
 	err := stack.Await(ctx, string(one), nil, func(ctx context.Context) error {
 		switch {
 		case one == stack.Redis:
-			return stack.RedisAnswers(ctx, s.addresses.RedisURL)
+			return s.addresses.RedisAnswers(ctx)
 		case one == stack.Registry:
-			return stack.RegistryChecks(ctx, s.addresses.RegistryURL)
+			return s.addresses.RegistryChecks(ctx)
 		case first:
-			return stack.BrokersWork(ctx, s.addresses.Brokers)
+			return s.addresses.BrokersWork(ctx)
 		default:
 			id, err := strconv.ParseInt(strings.TrimPrefix(string(one), "broker-"), 10, 32)
-			return errors.Join(err, stack.BrokerInSync(ctx, s.addresses.Brokers, int32(id)))
+			return errors.Join(err, s.addresses.BrokerInSync(ctx, int32(id)))
 		}
 	})
 	if err != nil {

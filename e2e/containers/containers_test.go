@@ -13,6 +13,7 @@ import (
 
 	"github.com/ledgerline/ledgerline/e2e/containers"
 	"github.com/ledgerline/ledgerline/e2e/stack"
+	"github.com/ledgerline/ledgerline/e2e/suite"
 )
 
 // requireEngine skips where no Docker engine answers, unless containers are what was asked for.
@@ -72,9 +73,9 @@ func TestOneBroker(t *testing.T) {
 	for _, one := range []stack.Service{stack.Redis, stack.Registry, stack.Broker(1)} {
 		t.Run(string(one), func(t *testing.T) {
 			answers := map[stack.Service]func(context.Context) error{
-				stack.Redis:     func(ctx context.Context) error { return stack.RedisAnswers(ctx, s.RedisURL) },
-				stack.Registry:  func(ctx context.Context) error { return stack.RegistryAnswers(ctx, s.RegistryURL) },
-				stack.Broker(1): func(ctx context.Context) error { return stack.BrokersWork(ctx, s.Brokers) },
+				stack.Redis:     s.RedisAnswers,
+				stack.Registry:  s.RegistryAnswers,
+				stack.Broker(1): s.BrokersWork,
 			}[one]
 			if err := s.Stop(ctx, one); err != nil {
 				t.Fatal(err)
@@ -110,7 +111,16 @@ func TestThreeBrokers(t *testing.T) {
 	s := start(t, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	if err := errors.Join(s.Kill(ctx, stack.Broker(2)), s.Restart(ctx, stack.Broker(2)), stack.BrokersWork(ctx, s.Brokers)); err != nil {
+	if err := errors.Join(s.Kill(ctx, stack.Broker(2)), s.Restart(ctx, stack.Broker(2)), s.BrokersWork(ctx)); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestSuite runs the end-to-end suite, with as many brokers as the environment asks for.
+func TestSuite(t *testing.T) {
+	cfg, err := stack.FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite.Run(t, start(t, cfg.Brokers))
 }

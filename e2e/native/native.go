@@ -41,6 +41,18 @@ type Node struct {
 	Data string
 	// Replicas is how many copies internal topics have, MinISR how many must be written.
 	Replicas, MinISR int
+	// Secure makes the listeners encrypted, the clients named and their rights few. Defaults to nil: a
+	// broker that serves whoever comes.
+	Secure *Secure
+}
+
+// Secure is what the settings of a broker hold that lets nobody in unasked.
+type Secure struct {
+	// KeyStore is a PEM file with the broker's certificate and its key as PKCS #8, TrustStore one with
+	// the certificate that signed it. The certificate's common name is User.
+	KeyStore, TrustStore string
+	// User is the one who may do everything, Password proves it: the broker speaks to itself as User.
+	User, Password string
 }
 
 //go:embed server.properties

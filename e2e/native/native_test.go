@@ -26,6 +26,29 @@ func TestProperties(t *testing.T) {
 	}
 }
 
+func TestPropertiesSecure(t *testing.T) {
+	node := Node{
+		ID: 1, Port: 20001, ControllerPort: 20002, Voters: "1@127.0.0.1:20002", Data: "data", Replicas: 1, MinISR: 1,
+		Secure: &Secure{KeyStore: "key.pem", TrustStore: "ca.pem", User: "root", Password: "secret"},
+	}
+	text, err := node.Properties()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"listeners=SASL_SSL://127.0.0.1:20001,CONTROLLER://127.0.0.1:20002", "listener.security.protocol.map=SASL_SSL:SASL_SSL,CONTROLLER:SSL",
+		"ssl.keystore.location=key.pem", "ssl.truststore.location=ca.pem", "super.users=User:root", "allow.everyone.if.no.acl.found=false",
+		"controller.listener.names=CONTROLLER", "log.dirs=data",
+	} {
+		if !strings.Contains("\n"+string(text), "\n"+want+"\n") {
+			t.Errorf("there is no line %s", want)
+		}
+	}
+	if !strings.Contains(string(text), `required username="root" password="secret";`) || strings.Contains(string(text), "PLAINTEXT") {
+		t.Errorf("got:\n%s", text)
+	}
+}
+
 func TestReadTellsWhatIsMissing(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "env")

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -19,8 +18,9 @@ import (
 )
 
 const (
-	// startTimeout bounds the start of all services: JVMs on a busy machine are slow.
-	startTimeout = 3 * time.Minute
+	// startTimeout bounds the start of all services, which ends at once if one of them does. They need
+	// 20 s of one processor; three minutes were too few on a machine with many times as much to do.
+	startTimeout = 6 * time.Minute
 	// tryTimeout bounds one question to a service.
 	tryTimeout = 5 * time.Second
 	// tryPause lies between two questions.
@@ -32,17 +32,22 @@ const (
 )
 
 // Await calls try, with a bound, until it returns nil, ctx ends, or ended is closed: the service is gone
-// then, and its end is for the caller to tell. The error names what was waited for and the last error.
+// then, and its end is for the caller to tell. The error names what was waited for and the last error
+// that came of a whole try.
 func Await(ctx context.Context, what string, ended <-chan struct{}, try func(context.Context) error) error {
 	began := time.Now()
 	tick := time.NewTicker(tryPause)
 	defer tick.Stop()
+	var err error
 	for {
 		tctx, cancel := context.WithTimeout(ctx, tryTimeout)
-		err := try(tctx)
+		this := try(tctx)
 		cancel()
-		if err == nil {
+		if this == nil {
 			return nil
+		}
+		if err == nil || ctx.Err() == nil { // a try that ctx cut short tells nothing of the service
+			err = this
 		}
 		select {
 		case <-ended:
@@ -54,16 +59,9 @@ func Await(ctx context.Context, what string, ended <-chan struct{}, try func(con
 	}
 }
 
-func kafkaClient(brokers []string) (*kgo.Client, error) {
-	return kgo.NewClient(
-		kgo.SeedBrokers(brokers...), kgo.ClientID("stack"), kgo.MetadataMinAge(20*time.Millisecond),
-		kgo.RetryTimeout(tryTimeout), kgo.RecordDeliveryTimeout(tryTimeout),
-	)
-}
-
 // brokersAnswer asks for the cluster's metadata.
-func brokersAnswer(ctx context.Context, brokers []string) error {
-	client, err := kafkaClient(brokers)
+func (a Addresses) brokersAnswer(ctx context.Context) error {
+	client, err := a.kafkaClient()
 	if err != nil {
 		return err
 	}
@@ -74,8 +72,8 @@ func brokersAnswer(ctx context.Context, brokers []string) error {
 
 // BrokersWork returns nil once the cluster has as many brokers as there are addresses, and a record
 // produced to a topic on all of them was acknowledged. It makes that topic.
-func BrokersWork(ctx context.Context, brokers []string) error {
-	client, err := kafkaClient(brokers)
+func (a Addresses) BrokersWork(ctx context.Context) error {
+	client, err := a.kafkaClient()
 	if err != nil {
 		return err
 	}
@@ -85,10 +83,10 @@ func BrokersWork(ctx context.Context, brokers []string) error {
 	if err != nil {
 		return err
 	}
-	if n := len(metadata.Brokers); n != len(brokers) {
-		return fmt.Errorf("%d of %d brokers are up", n, len(brokers))
+	if n := len(metadata.Brokers); n != len(a.Brokers) {
+		return fmt.Errorf("%d of %d brokers are up", n, len(a.Brokers))
 	}
-	if _, err := admin.CreateTopic(ctx, 1, int16(len(brokers)), nil, probeTopic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+	if _, err := admin.CreateTopic(ctx, 1, int16(len(a.Brokers)), nil, probeTopic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return err
 	}
 	return client.ProduceSync(ctx, &kgo.Record{Topic: probeTopic, Value: []byte("probe")}).FirstErr()
@@ -96,9 +94,11 @@ func BrokersWork(ctx context.Context, brokers []string) error {
 
 // BrokerInSync returns nil once the broker itself answers, has caught up with every partition that it
 // holds, and the cluster takes a record. The id is that of the address's place, from 1.
-func BrokerInSync(ctx context.Context, brokers []string, id int32) error {
+func (a Addresses) BrokerInSync(ctx context.Context, id int32) error {
 	// The others may not have noticed yet that it was gone, so none of them is asked.
-	only, err := kafkaClient(brokers[id-1 : id])
+	one := a
+	one.Brokers = a.Brokers[id-1 : id]
+	only, err := one.kafkaClient()
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func BrokerInSync(ctx context.Context, brokers []string, id int32) error {
 			}
 		}
 	}
-	client, err := kafkaClient(brokers)
+	client, err := a.kafkaClient()
 	if err != nil {
 		return err
 	}
@@ -126,21 +126,21 @@ func BrokerInSync(ctx context.Context, brokers []string, id int32) error {
 }
 
 // RegistryAnswers asks the registry for its rules.
-func RegistryAnswers(ctx context.Context, url string) error {
+func (a Addresses) RegistryAnswers(ctx context.Context) error {
 	var rules struct{}
-	return call(ctx, http.MethodGet, url+"/config", "", &rules)
+	return a.call(ctx, http.MethodGet, a.RegistryURL+"/config", "", &rules)
 }
 
 // RegistryChecks sets the registry to refuse schemas that cannot read what was written, and asks whether
 // it does.
-func RegistryChecks(ctx context.Context, url string) error {
-	if err := call(ctx, http.MethodPut, url+"/config", `{"compatibility":"`+compatibility+`"}`, nil); err != nil {
+func (a Addresses) RegistryChecks(ctx context.Context) error {
+	if err := a.call(ctx, http.MethodPut, a.RegistryURL+"/config", `{"compatibility":"`+compatibility+`"}`, nil); err != nil {
 		return err
 	}
 	var rules struct {
 		Level string `json:"compatibilityLevel"`
 	}
-	if err := call(ctx, http.MethodGet, url+"/config", "", &rules); err != nil {
+	if err := a.call(ctx, http.MethodGet, a.RegistryURL+"/config", "", &rules); err != nil {
 		return err
 	}
 	if rules.Level != compatibility {
@@ -150,7 +150,7 @@ func RegistryChecks(ctx context.Context, url string) error {
 }
 
 // call makes a request to the registry; into takes the JSON of its answer, unless it is nil.
-func call(ctx context.Context, method, url, body string, into any) error {
+func (a Addresses) call(ctx context.Context, method, url, body string, into any) error {
 	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return err
@@ -158,8 +158,11 @@ func call(ctx context.Context, method, url, body string, into any) error {
 	if body != "" {
 		request.Header.Set("Content-Type", "application/vnd.schemaregistry.v1+json")
 	}
-	request.Close = true // no connection outlives the question
-	answer, err := http.DefaultClient.Do(request)
+	client, err := a.RegistryClient(Admin)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(request)
 	if err != nil {
 		return err
 	}
@@ -180,18 +183,9 @@ func call(ctx context.Context, method, url, body string, into any) error {
 	return nil
 }
 
-func redisClient(url string) (*redis.Client, error) {
-	options, err := redis.ParseURL(url)
-	if err != nil {
-		return nil, err
-	}
-	options.MaxRetries, options.ContextTimeoutEnabled = -1, true
-	return redis.NewClient(options), nil
-}
-
 // RedisAnswers sends a PING.
-func RedisAnswers(ctx context.Context, url string) error {
-	client, err := redisClient(url)
+func (a Addresses) RedisAnswers(ctx context.Context) error {
+	client, err := a.Redis()
 	if err != nil {
 		return err
 	}

@@ -4,20 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 
 	"github.com/ledgerline/ledgerline/processing/embedded"
 )
 
-type embeddedControl struct{ services *embedded.Services }
+type embeddedControl struct {
+	services *embedded.Services
+	dir      string
+}
 
 func startEmbedded(ctx context.Context, cfg Config) (*Stack, error) {
 	if cfg.Brokers != 1 {
 		return nil, fmt.Errorf("there is one embedded broker, not %d: %w", cfg.Brokers, errors.ErrUnsupported)
 	}
-	services, err := embedded.Start(embedded.Config{})
+	dir, err := os.MkdirTemp("", "ledgerline-stack-")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("making the folder of the stack: %w", err)
+	}
+	services, err := embedded.Start(embedded.Config{DataDir: dir})
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return New(ctx, Embedded, Addresses{
 		Brokers: services.Brokers, RegistryURL: services.RegistryURL, RedisURL: services.RedisURL,
@@ -26,7 +34,7 @@ func startEmbedded(ctx context.Context, cfg Config) (*Stack, error) {
 			Registry: library("srfake", "github.com/twmb/franz-go/pkg/sr"),
 			Redis:    library("miniredis", "github.com/alicebob/miniredis/v2"),
 		},
-	}, embeddedControl{services})
+	}, embeddedControl{services, dir})
 }
 
 // library names what stands in for a service, with its version if the build tells it.
@@ -43,6 +51,19 @@ func library(name, module string) string {
 	return name
 }
 
-func (embeddedControl) Do(context.Context, Action, Service) error { return errors.ErrUnsupported }
+func (c embeddedControl) Do(_ context.Context, a Action, s Service) error {
+	if a != Restart {
+		return errors.ErrUnsupported
+	}
+	switch s {
+	case Redis:
+		return c.services.RestartRedis()
+	case Registry:
+		return c.services.RestartRegistry()
+	case Broker(1):
+		return c.services.RestartBroker()
+	}
+	return fmt.Errorf("there is no %s; there are: %s, %s, %s", s, Redis, Registry, Broker(1))
+}
 
-func (c embeddedControl) Close() error { return c.services.Close() }
+func (c embeddedControl) Close() error { return errors.Join(c.services.Close(), os.RemoveAll(c.dir)) }

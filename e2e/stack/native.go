@@ -7,18 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/ledgerline/ledgerline/e2e/native"
 )
+
+// securityDir is the folder of a secure stack's secrets, below its own.
+const securityDir = "security"
 
 // processes are the native services of one stack.
 type processes struct {
@@ -28,6 +27,8 @@ type processes struct {
 	services  map[Service]*process
 	// order is the one to start them in.
 	order []Service
+	// release gives the ports back.
+	release func()
 
 	closing sync.Once
 	closed  error
@@ -58,10 +59,17 @@ func startNative(ctx context.Context, cfg Config) (*Stack, error) {
 }
 
 func (n *processes) start(ctx context.Context) error {
-	ports, err := FreePorts(2*n.cfg.Brokers + 3)
+	ports, release, err := ReservePorts(2*n.cfg.Brokers + 3)
 	if err != nil {
 		return err
 	}
+	n.release = release
+	if n.cfg.Secure {
+		if n.addresses.Security, err = makeSecurity(filepath.Join(n.cfg.Dir, securityDir)); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
 	if err := n.addRedis(ports[0]); err != nil {
 		return err
 	}
@@ -72,98 +80,17 @@ func (n *processes) start(ctx context.Context) error {
 		return err
 	}
 	for _, s := range n.order {
-		if err := n.services[s].start(); err != nil {
-			return err
-		}
-	}
-	began := time.Now()
-	for _, s := range n.order {
 		if err := n.await(ctx, s, true); err != nil {
 			return err
 		}
 		n.cfg.Log.InfoContext(ctx, "service answers", "service", s, "took", time.Since(began).Round(time.Millisecond))
 	}
-	n.addresses.Versions.Kafka, err = kafkaVersionFromLog(n.services[Broker(1)].output)
-	return err
-}
-
-// add adds a service with a folder of its own.
-func (n *processes) add(s Service, args func(dir string) ([]string, error)) error {
-	dir := filepath.Join(n.cfg.Dir, string(s))
-	if err := os.Mkdir(dir, 0o750); err != nil {
-		return fmt.Errorf("making the folder of %s: %w", s, err)
-	}
-	a, err := args(dir)
-	if err != nil {
+	// A broker serves before it logs its version: up to 0.3 s before on a busy machine.
+	return Await(ctx, "the broker's log", n.services[Broker(1)].ended(), func(context.Context) error {
+		var err error
+		n.addresses.Versions.Kafka, err = kafkaVersionFromLog(n.services[Broker(1)].output)
 		return err
-	}
-	n.services[s] = &process{service: s, args: a, dir: dir, output: filepath.Join(dir, "output.log"), log: n.cfg.Log}
-	n.order = append(n.order, s)
-	return nil
-}
-
-func (n *processes) addRedis(port int) error {
-	n.addresses.RedisURL = fmt.Sprintf("redis://127.0.0.1:%d", port)
-	return n.add(Redis, func(dir string) ([]string, error) {
-		return []string{
-			n.installed.RedisServer, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", dir,
-			"--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
-		}, nil
 	})
-}
-
-func (n *processes) addRegistry(port, managementPort int) error {
-	n.addresses.RegistryURL = fmt.Sprintf("http://127.0.0.1:%d/apis/ccompat/v7", port)
-	return n.add(Registry, func(dir string) ([]string, error) {
-		return []string{
-			n.installed.RegistryJava, "-Xmx384m", "-XX:+UseSerialGC",
-			"-Dquarkus.http.host=127.0.0.1", fmt.Sprintf("-Dquarkus.http.port=%d", port),
-			"-Dquarkus.management.host=127.0.0.1", fmt.Sprintf("-Dquarkus.management.port=%d", managementPort),
-			// It forgets all schemas in a restart otherwise, and gives their ids to others.
-			"-Dapicurio.datasource.url=jdbc:h2:file:" + filepath.Join(dir, "schemas"),
-			"-Dapicurio.datasource.jdbc.initial-size=2", "-Dapicurio.datasource.jdbc.min-size=2",
-			"-jar", filepath.Join(n.installed.RegistryHome, "quarkus-run.jar"),
-		}, nil
-	})
-}
-
-func (n *processes) addBrokers(ctx context.Context, ports []int) error {
-	cluster := ClusterID(uuid.New())
-	var voters []string
-	for i := range n.cfg.Brokers {
-		n.addresses.Brokers = append(n.addresses.Brokers, fmt.Sprintf("127.0.0.1:%d", ports[2*i]))
-		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[2*i+1]))
-	}
-	for i := range n.cfg.Brokers {
-		err := n.add(Broker(i+1), func(dir string) ([]string, error) {
-			return n.formatNode(ctx, dir, cluster, native.Node{
-				ID: i + 1, Port: ports[2*i], ControllerPort: ports[2*i+1], Voters: strings.Join(voters, ","),
-				Data: filepath.Join(dir, "data"), Replicas: n.cfg.Brokers, MinISR: min(n.cfg.Brokers, 2),
-			})
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// formatNode writes a node's settings and makes its data folder, and returns how to run it.
-func (n *processes) formatNode(ctx context.Context, dir, cluster string, node native.Node) ([]string, error) {
-	properties, err := node.Properties()
-	if err != nil {
-		return nil, err
-	}
-	settings, log4j := filepath.Join(dir, "server.properties"), filepath.Join(dir, "log4j2.xml")
-	if err := errors.Join(os.WriteFile(settings, properties, 0o600), os.WriteFile(log4j, native.Log4j(), 0o600)); err != nil {
-		return nil, fmt.Errorf("configuring %s: %w", Broker(node.ID), err)
-	}
-	java := []string{"-XX:+UseSerialGC", "-Dlog4j2.configurationFile=" + log4j, "-cp", filepath.Join(n.installed.KafkaLibs, "*")}
-	format := exec.CommandContext(ctx, n.installed.KafkaJava, append(append([]string{"-XX:TieredStopAtLevel=1"}, java...), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", settings)...)
-	if output, err := format.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("formatting the data folder of %s: %w: %s", Broker(node.ID), err, output)
-	}
-	return append(append([]string{n.installed.KafkaJava, "-Xms256m", "-Xmx512m"}, java...), "kafka.Kafka", settings), nil
 }
 
 // await waits until a service answers: for the first time, or after a restart.
@@ -172,13 +99,13 @@ func (n *processes) await(ctx context.Context, s Service, first bool) error {
 	err := Await(ctx, string(s), p.ended(), func(ctx context.Context) error {
 		switch {
 		case s == Redis:
-			return RedisAnswers(ctx, n.addresses.RedisURL)
+			return n.addresses.RedisAnswers(ctx)
 		case s == Registry:
-			return RegistryChecks(ctx, n.addresses.RegistryURL)
+			return n.addresses.RegistryChecks(ctx)
 		case first:
-			return BrokersWork(ctx, n.addresses.Brokers)
+			return n.addresses.BrokersWork(ctx)
 		default:
-			return BrokerInSync(ctx, n.addresses.Brokers, n.nodeID(s))
+			return n.addresses.BrokerInSync(ctx, n.nodeID(s))
 		}
 	})
 	if err != nil {
@@ -229,6 +156,9 @@ func (n *processes) Close() error {
 	n.closing.Do(func() {
 		for _, s := range n.order {
 			n.closed = errors.Join(n.closed, n.services[s].kill())
+		}
+		if n.release != nil {
+			n.release()
 		}
 		if n.ownDir {
 			n.closed = errors.Join(n.closed, os.RemoveAll(n.cfg.Dir))

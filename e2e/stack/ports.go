@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
+	"slices"
 )
 
 // Ports are taken from below those that systems give to outgoing connections (32768 on Linux): while a
@@ -14,25 +14,36 @@ const firstPort, lastPort = 20000, 32000
 // FreePorts returns n ports on 127.0.0.1 that nobody listens on, all different. They are nobody's until
 // they are listened on.
 func FreePorts(n int) ([]int, error) {
-	var ports []int
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
+	ports, release, err := ReservePorts(n)
+	if err == nil {
+		release()
+	}
+	return ports, err
+}
+
+// ReservePorts returns n ports on 127.0.0.1 that nobody listens on and, on Linux, that neither it nor
+// another process's ReservePorts gives out again before release. Services can listen on them meanwhile:
+// a broker takes seconds to do so for the first time, and is down between two runs.
+func ReservePorts(n int) (ports []int, release func(), err error) {
+	var held []func()
+	release = func() {
+		for _, let := range held {
+			let()
 		}
-	}()
-	var last error
+	}
 	for tries := 0; len(ports) < n; tries++ {
 		if tries > 100*n {
-			return nil, fmt.Errorf("looking for %d free ports: %w", n, errors.Join(errors.New("too few were found"), last))
+			release()
+			return nil, nil, fmt.Errorf("looking for %d free ports: %w", n, errors.Join(errors.New("too few were found"), err))
 		}
 		port := firstPort + rand.IntN(lastPort-firstPort)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			last = err
+		if slices.Contains(ports, port) {
 			continue
 		}
-		held, ports = append(held, l), append(ports, port)
+		var let func()
+		if let, err = holdPort(port); err == nil {
+			held, ports = append(held, let), append(ports, port)
+		}
 	}
-	return ports, nil
+	return ports, release, nil
 }

@@ -2,6 +2,8 @@
 // Redis, by one of four providers, so that one suite can be run on all of them. Embedded ones live in the
 // test's process. Native ones are real services as processes of this machine. Those in containers are
 // started by the module e2e/containers. External ones are somebody else's, and are only talked to.
+// Native ones can be secure: TLS everywhere, SCRAM-SHA-512 and the authorizer in Kafka, Apicurio's own
+// basic auth and roles, Redis' ACL. Their [Addresses] then hold what it takes to be let in.
 //
 // It owns the services' lives and knows when one answers. It checks them with clients of its own and
 // imports nothing of the product but the embedded services, so that a mistake of the product cannot
@@ -21,7 +23,7 @@ type Provider string
 
 // The providers.
 const (
-	// Embedded runs one broker, registry and Redis inside the process. They cannot be restarted.
+	// Embedded runs one broker, registry and Redis inside the process. They can be restarted and no more.
 	Embedded Provider = "embedded"
 	// Native runs what e2e/native/install has installed, as processes.
 	Native Provider = "native"
@@ -50,6 +52,12 @@ type Config struct {
 	// Brokers is how many there are: 1, or 3 with three replicas of everything, of which two must be
 	// written. Ignored by External, whose cluster is what it is. Defaults to 1.
 	Brokers int
+	// Secure has Native ask every client for TLS, a user and a password, with one broker. Defaults to false.
+	Secure bool
+	// RedisRules are what a secure Redis lets the user ledgerline do, as its ACL says it. Defaults to
+	// any command on any key but those that are dangerous or for administrators, and a few of those that
+	// tell about the server.
+	RedisRules string
 	// Dir is where native services keep data and logs: a folder of one stack, which stays. Defaults to
 	// one below the system's folder for temporary files, which Close removes.
 	Dir string
@@ -57,6 +65,9 @@ type Config struct {
 	Log *slog.Logger
 	// Addresses are those of External's services.
 	Addresses Addresses
+	// Control is the program that can do things to External's services: see [ControlVariable]. Defaults to
+	// none.
+	Control string
 }
 
 // Addresses say how services are reached, and what is known of them without asking.
@@ -65,6 +76,8 @@ type Addresses struct {
 	Brokers []string
 	// RegistryURL is where the registry has its Confluent API, RedisURL is Redis's.
 	RegistryURL, RedisURL string
+	// Security is needed by whoever wants to be let in. It is nil where everybody is.
+	Security *Security
 	// Versions are those that the services themselves do not tell. Those left empty are asked for.
 	Versions Versions
 }
@@ -123,6 +136,9 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	}
 	if cfg.Brokers != 1 && cfg.Brokers != 3 {
 		return nil, fmt.Errorf("a stack has 1 or 3 brokers, not %d", cfg.Brokers)
+	}
+	if cfg.Secure && (cfg.Provider != Native || cfg.Brokers != 1) {
+		return nil, fmt.Errorf("a secure stack is a native one with 1 broker, not %s with %d: %w", cfg.Provider, cfg.Brokers, errors.ErrUnsupported)
 	}
 	switch cfg.Provider {
 	case Embedded, "":

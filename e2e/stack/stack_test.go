@@ -16,7 +16,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
-	"github.com/ledgerline/ledgerline/e2e/native"
 	"github.com/ledgerline/ledgerline/e2e/stack"
 )
 
@@ -45,21 +44,15 @@ func start(t *testing.T, cfg stack.Config) *stack.Stack {
 	return s
 }
 
-// requireNative skips where nothing is installed, unless the native stack is what was asked for.
+// requireNative skips unless the environment asks for native services: they take minutes.
 func requireNative(t *testing.T) {
 	t.Helper()
 	cfg, err := stack.FromEnv()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := native.Find(); err != nil {
-		if cfg.Provider == stack.Native || !errors.Is(err, native.ErrNotInstalled) {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	if testing.Short() {
-		t.Skip("it takes half a minute; run without -short")
+	if cfg.Provider != stack.Native {
+		t.Skip("runs real services; type: e2e/native/install && LEDGERLINE_E2E_STACK=native go test ./e2e/stack")
 	}
 }
 
@@ -96,10 +89,21 @@ func TestEmbedded(t *testing.T) {
 	if s.Provider != stack.Embedded || !strings.HasPrefix(s.Versions.Kafka, "kfake") || !strings.HasPrefix(s.Versions.Redis, "miniredis") {
 		t.Errorf("got %+v", s)
 	}
-	if err := errors.Join(stack.BrokersWork(bounded(t, time.Minute), s.Brokers), stack.RegistryAnswers(t.Context(), s.RegistryURL), stack.RedisAnswers(t.Context(), s.RedisURL)); err != nil {
+	if err := errors.Join(s.BrokersWork(bounded(t, time.Minute)), s.RegistryAnswers(t.Context()), s.RedisAnswers(t.Context())); err != nil {
 		t.Error(err)
 	}
-	for name, do := range map[string]func(context.Context, stack.Service) error{"restart": s.Restart, "kill": s.Kill, "stop": s.Stop, "continue": s.Continue} {
+	for _, one := range []stack.Service{stack.Redis, stack.Registry, stack.Broker(1)} {
+		if err := s.Restart(t.Context(), one); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := errors.Join(s.BrokersWork(bounded(t, time.Minute)), s.RegistryAnswers(t.Context()), s.RedisAnswers(t.Context())); err != nil {
+		t.Errorf("restarted: %v", err)
+	}
+	if err := s.Restart(t.Context(), stack.Broker(2)); err == nil || !strings.Contains(err.Error(), "broker-1") {
+		t.Errorf("a service that is not there: %v", err)
+	}
+	for name, do := range map[string]func(context.Context, stack.Service) error{"kill": s.Kill, "stop": s.Stop, "continue": s.Continue} {
 		if err := do(t.Context(), stack.Redis); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -114,6 +118,8 @@ func TestStartRefuses(t *testing.T) {
 		"two brokers":            {stack.Config{Provider: stack.Native, Brokers: 2}, "1 or 3 brokers"},
 		"three embedded brokers": {stack.Config{Brokers: 3}, "one embedded broker"},
 		"unknown provider":       {stack.Config{Provider: "cloud"}, "there are: embedded, native"},
+		"secure and embedded":    {stack.Config{Provider: stack.Embedded, Secure: true}, "a native one with 1 broker"},
+		"secure and three":       {stack.Config{Provider: stack.Native, Brokers: 3, Secure: true}, "a native one with 1 broker"},
 		"containers":             {stack.Config{Provider: stack.Containers}, "e2e/containers"},
 		"no addresses":           {stack.Config{Provider: stack.External, Addresses: stack.Addresses{Brokers: []string{"127.0.0.1:1"}}}, "LEDGERLINE_E2E_REGISTRY_URL"},
 	} {
@@ -134,17 +140,25 @@ func TestFromEnv(t *testing.T) {
 	t.Setenv("LEDGERLINE_E2E_REGISTRY_URL", "http://c:3")
 	t.Setenv("LEDGERLINE_E2E_REDIS_URL", "redis://d:4")
 	for value, want := range map[string]string{
-		"": "embedded 1 []", "native": "native 1 []", "native:3": "native 3 []", "containers:3": "containers 3 []",
-		"external": "external 1 [a:1 b:2]", "native:2": "1 or 3 brokers", "native:": "1 or 3 brokers", "cloud": "no such provider",
+		"": "embedded 1 [] false", "native": "native 1 [] false", "native:3": "native 3 [] false", "native:secure": "native 1 [] true",
+		"containers:3": "containers 3 []", "containers:secure": "1 or 3 brokers", "external": "external 1 [a:1 b:2]", "native:2": "1 or 3 brokers", "native:": "1 or 3 brokers", "cloud": "no such provider",
 	} {
 		t.Setenv("LEDGERLINE_E2E_STACK", value)
 		cfg, err := stack.FromEnv()
-		got := fmt.Sprint(cfg.Provider, " ", cfg.Brokers, " ", cfg.Addresses.Brokers)
+		got := fmt.Sprint(cfg.Provider, " ", cfg.Brokers, " ", cfg.Addresses.Brokers, " ", cfg.Secure)
 		if err != nil {
 			got = err.Error()
 		}
 		if !strings.Contains(got, want) {
 			t.Errorf("%q: got %s, want %s", value, got, want)
+		}
+	}
+	t.Setenv("LEDGERLINE_E2E_STACK", "external")
+	t.Setenv("LEDGERLINE_E2E_SECURITY", t.TempDir())
+	_, err := stack.FromEnv()
+	for _, want := range []string{"LEDGERLINE_E2E_SECURITY", "ca.pem", "kafka", "registry", "redis"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("an empty folder of secrets: got %v, want %s", err, want)
 		}
 	}
 }
@@ -165,7 +179,7 @@ func TestExternal(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := stack.RedisAnswers(t.Context(), other.RedisURL); err != nil {
+	if err := other.RedisAnswers(t.Context()); err != nil {
 		t.Errorf("after closing a stack of external services: %v", err)
 	}
 }
@@ -202,13 +216,13 @@ func TestNative(t *testing.T) {
 		if err := s.Stop(ctx, stack.Redis); err != nil {
 			t.Fatal(err)
 		}
-		if err := stack.RedisAnswers(bounded(t, 300*time.Millisecond), s.RedisURL); !errors.Is(err, context.DeadlineExceeded) && !os.IsTimeout(err) {
+		if err := s.RedisAnswers(bounded(t, 300*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) && !os.IsTimeout(err) {
 			t.Errorf("stopped: %v", err)
 		}
 		if err := s.Continue(ctx, stack.Redis); err != nil {
 			t.Fatal(err)
 		}
-		if err := stack.RedisAnswers(ctx, s.RedisURL); err != nil {
+		if err := s.RedisAnswers(ctx); err != nil {
 			t.Errorf("continued: %v", err)
 		}
 	})

@@ -35,7 +35,7 @@ func (a *Addresses) askVersions(ctx context.Context) error {
 
 // kafkaVersion guesses by the requests that the brokers know: none of them tells the version.
 func (a *Addresses) kafkaVersion(ctx context.Context) (string, error) {
-	client, err := kafkaClient(a.Brokers)
+	client, err := a.kafkaClient()
 	if err != nil {
 		return "", err
 	}
@@ -62,19 +62,19 @@ func (a *Addresses) registryVersion(ctx context.Context) (string, error) {
 	// An answer of another registry to this is no answer.
 	root.Path = "/apis/registry/v3/system/info"
 	var apicurio struct{ Name, Version string }
-	err = call(ctx, http.MethodGet, root.String(), "", &apicurio)
+	err = a.call(ctx, http.MethodGet, root.String(), "", &apicurio)
 	if err == nil && apicurio.Version != "" {
 		return strings.TrimSpace("apicurio " + apicurio.Version), nil
 	}
 	var confluent struct{ Version string }
-	if err2 := call(ctx, http.MethodGet, a.RegistryURL+"/v1/metadata/version", "", &confluent); err2 != nil {
+	if err2 := a.call(ctx, http.MethodGet, a.RegistryURL+"/v1/metadata/version", "", &confluent); err2 != nil {
 		return "", errors.Join(err, err2)
 	}
 	return "confluent " + confluent.Version, nil
 }
 
 func (a *Addresses) redisVersion(ctx context.Context) (string, error) {
-	client, err := redisClient(a.RedisURL)
+	client, err := a.Redis()
 	if err != nil {
 		return "", err
 	}

@@ -4,19 +4,22 @@
 //
 // It owns the lives of the three and what the registry lacks on its own: a compatibility check and,
 // with a data folder, a memory. It is for trying things out and for tests; it refuses to be more:
-// there is one broker, no replication and no authentication, and a process that is killed, rather
-// than closed, may leave half a transaction behind.
+// there is one broker, no replication, no authentication unless asked for, and a process that is
+// killed, rather than closed, may leave half a transaction behind.
 package embedded
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -44,7 +47,22 @@ type Config struct {
 	// DataDir is where topics, consumer groups and schemas are kept, by one process at a time. Redis
 	// is always empty at the start. Defaults to keeping nothing.
 	DataDir string
+	// TLS has all three speak TLS and nothing else. Defaults to plain text.
+	TLS *tls.Config
+	// KafkaAdmin, if set, may do everything; everybody else must be one of KafkaUsers, who may do what
+	// ACLs allow them. All authenticate by SASL: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN. Defaults to
+	// everybody doing everything.
+	KafkaAdmin Login
+	KafkaUsers []Login
+	// Registry is who must authenticate with the registry, and Redis with Redis. Default to nobody.
+	Registry, Redis Login
 }
+
+// Login is a user and the password.
+type Login struct{ User, Password string }
+
+// mechanisms are those by which the broker lets every user authenticate.
+var mechanisms = []string{"SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"}
 
 // Services are running services. Their addresses do not change.
 type Services struct {
@@ -58,6 +76,8 @@ type Services struct {
 	kafka    *kfake.Cluster
 	registry *registryServer
 	redis    *miniredis.Miniredis
+	// restart is the Config of a service that starts again: the ports are those that it has.
+	restart Config
 }
 
 // Start starts all three services, or none. Each accepts connections when it returns.
@@ -83,6 +103,49 @@ func (s *Services) start(cfg Config) error {
 	}
 	if err := s.startRedis(cfg); err != nil {
 		return fmt.Errorf("starting embedded Redis: %w", err)
+	}
+	s.restart = Config{DataDir: cfg.DataDir, KafkaPort: portOf(s.Brokers[0]), RegistryPort: portOf(s.RegistryURL), RedisPort: portOf(s.RedisURL)}
+	return nil
+}
+
+// portOf returns the port that an address of ours ends with.
+func portOf(address string) int {
+	port, _ := strconv.Atoi(address[strings.LastIndexByte(address, ':')+1:]) // we have written it
+	return port
+}
+
+// RestartBroker ends the broker and starts it again at its address, with what the data folder keeps. After
+// an error there is none.
+func (s *Services) RestartBroker() error {
+	s.kafka.Close()
+	if err := s.startKafka(s.restart); err != nil {
+		s.kafka = nil
+		return fmt.Errorf("starting embedded broker again: %w", err)
+	}
+	return nil
+}
+
+// RestartRegistry ends the registry and starts it again at its address, with what the data folder keeps.
+// After an error there is none.
+func (s *Services) RestartRegistry() error {
+	err := s.registry.close()
+	s.registry = nil
+	if err == nil {
+		err = s.startRegistry(s.restart)
+	}
+	if err != nil {
+		return fmt.Errorf("starting embedded schema registry again: %w", err)
+	}
+	return nil
+}
+
+// RestartRedis ends Redis and starts it again at its address, with nothing in it. After an error there is
+// none.
+func (s *Services) RestartRedis() error {
+	s.redis.Close()
+	s.redis = nil
+	if err := s.startRedis(s.restart); err != nil {
+		return fmt.Errorf("starting embedded Redis again: %w", err)
 	}
 	return nil
 }
@@ -121,6 +184,18 @@ func (s *Services) startKafka(cfg Config) error {
 	if cfg.DataDir != "" {
 		opts = append(opts, kfake.DataDir(filepath.Join(cfg.DataDir, "kafka")))
 	}
+	if cfg.TLS != nil {
+		ln = tls.NewListener(ln, cfg.TLS)
+	}
+	if cfg.KafkaAdmin.User != "" {
+		opts = append(opts, kfake.EnableSASL(), kfake.EnableACLs())
+		for _, m := range mechanisms {
+			opts = append(opts, kfake.Superuser(m, cfg.KafkaAdmin.User, cfg.KafkaAdmin.Password))
+			for _, u := range cfg.KafkaUsers {
+				opts = append(opts, kfake.User(m, u.User, u.Password))
+			}
+		}
+	}
 	if s.kafka, err = kfake.NewCluster(opts...); err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -137,8 +212,12 @@ func (s *Services) startRegistry(cfg Config) error {
 	if err != nil {
 		return errors.Join(err, handler.close())
 	}
-	s.registry = serveRegistry(handler, ln)
 	s.RegistryURL = "http://" + ln.Addr().String()
+	if cfg.TLS != nil {
+		ln = tls.NewListener(ln, cfg.TLS)
+		s.RegistryURL = "https://" + ln.Addr().String()
+	}
+	s.registry = serveRegistry(handler, cfg.Registry, ln)
 	return nil
 }
 
@@ -146,11 +225,18 @@ func (s *Services) startRedis(cfg Config) error {
 	redis := miniredis.NewMiniRedis()
 	// Otherwise keys never expire.
 	redis.ClockTTL(true)
-	if err := nearest(cfg.RedisPort, redis.StartAddr); err != nil {
+	if cfg.Redis.User != "" {
+		redis.RequireUserAuth(cfg.Redis.User, cfg.Redis.Password)
+	}
+	scheme, start := "redis://", redis.StartAddr
+	if cfg.TLS != nil {
+		scheme, start = "rediss://", func(address string) error { return redis.StartAddrTLS(address, cfg.TLS) }
+	}
+	if err := nearest(cfg.RedisPort, start); err != nil {
 		return err
 	}
 	s.redis = redis
-	s.RedisURL = "redis://" + redis.Addr()
+	s.RedisURL = scheme + redis.Addr()
 	return nil
 }
 
@@ -184,14 +270,28 @@ type registryServer struct {
 	served  chan error
 }
 
-func serveRegistry(handler *registry, ln net.Listener) *registryServer {
+func serveRegistry(handler *registry, login Login, ln net.Listener) *registryServer {
 	s := &registryServer{
 		handler: handler,
-		server:  &http.Server{Handler: handler.routes(), ReadHeaderTimeout: closeTimeout},
+		server:  &http.Server{Handler: authenticated(login, handler.routes()), ReadHeaderTimeout: closeTimeout, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)},
 		served:  make(chan error, 1),
 	}
 	go func() { s.served <- s.server.Serve(ln) }()
 	return s
+}
+
+// authenticated lets nobody but the login through, or everybody if it is of no user.
+func authenticated(login Login, next http.Handler) http.Handler {
+	if login.User == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if user, password, ok := req.BasicAuth(); !ok || user != login.User || password != login.Password {
+			refuse(w, http.StatusUnauthorized, http.StatusUnauthorized, "Unauthorized")
+			return
+		}
+		next.ServeHTTP(w, req)
+	})
 }
 
 func (s *registryServer) close() error {

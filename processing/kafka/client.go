@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"time"
@@ -15,6 +16,10 @@ type ClientConfig struct {
 	Brokers []string
 	// ClientID names the process in broker logs. Defaults to "ledgerline".
 	ClientID string
+	// TLS is how connections are encrypted. Defaults to not at all.
+	TLS *tls.Config
+	// SASL says who the client is. Defaults to nobody.
+	SASL *SASL
 	// Log receives the client library's own messages from warnings up. Defaults to none.
 	Log *slog.Logger
 }
@@ -22,6 +27,10 @@ type ClientConfig struct {
 func (c ClientConfig) check() error {
 	if len(c.Brokers) == 0 {
 		return errors.New("no brokers: set --brokers")
+	}
+	if c.SASL != nil {
+		_, err := c.SASL.mechanism()
+		return err
 	}
 	return nil
 }
@@ -40,6 +49,7 @@ func clientOptions(c ClientConfig) []kgo.Opt {
 		// Record batches of ours are small; a broker that is down must not hold a caller for long.
 		kgo.RecordDeliveryTimeout(15 * time.Second),
 	}
+	opts = append(opts, securityOptions(c)...)
 	if c.Log != nil {
 		opts = append(opts, kgo.WithLogger(levelled{kslog.New(c.Log)}))
 	}

@@ -32,6 +32,8 @@ type Subject struct {
 type Description struct {
 	Topics   []Topic
 	Subjects []Subject
+	// Grants are what users must be allowed. What they are allowed beyond, nobody looks at.
+	Grants []Grant
 	// Compatibility is the level of each subject, in the registry's words. Defaults to
 	// DefaultCompatibility.
 	Compatibility string
@@ -44,6 +46,7 @@ type ChangeKind string
 const (
 	CreateTopic        ChangeKind = "create-topic"
 	AlterConfig        ChangeKind = "alter-config"
+	CreateACL          ChangeKind = "create-acl"
 	SetCompatibility   ChangeKind = "set-compatibility"
 	RegisterSchema     ChangeKind = "register-schema"
 	WrongPartitions    ChangeKind = "wrong-partitions"
@@ -54,7 +57,7 @@ const (
 // Change is one difference between what is and what should be.
 type Change struct {
 	Kind ChangeKind `json:"kind"`
-	// Name is the topic's or subject's.
+	// Name is the topic's, subject's or user's.
 	Name string `json:"name"`
 	// Setting is what of it differs, "" if it does not exist.
 	Setting string `json:"setting,omitempty"`
@@ -64,6 +67,7 @@ type Change struct {
 	Hint string `json:"hint,omitempty"`
 
 	topic  Topic  // of CreateTopic
+	acl    acl    // of CreateACL
 	schema string // of RegisterSchema
 }
 
@@ -73,6 +77,8 @@ func (c Change) String() string {
 	switch c.Kind {
 	case SetCompatibility, RegisterSchema, IncompatibleSchema:
 		noun = "subject"
+	case CreateACL:
+		noun = "user"
 	}
 	if c.Setting != "" {
 		is = c.Setting + " is "
@@ -91,6 +97,8 @@ func (c Change) Done() string {
 		return fmt.Sprintf("topic %s: created, %s", c.Name, c.Want)
 	case AlterConfig:
 		return fmt.Sprintf("topic %s: %s set to %s", c.Name, c.Setting, c.Want)
+	case CreateACL:
+		return fmt.Sprintf("user %s: %s allowed", c.Name, c.Setting)
 	case SetCompatibility:
 		return fmt.Sprintf("subject %s: %s set to %s", c.Name, c.Setting, c.Want)
 	case RegisterSchema:
@@ -122,8 +130,10 @@ type ProvisionerConfig struct {
 }
 
 // Provisioner finds what differs from a description and changes it. It needs the right to create and
-// alter topics, describe their settings, and register schemas.
+// alter topics, describe their settings, and register schemas; with grants, also to describe and alter
+// the cluster.
 type Provisioner struct {
+	cfg      ClientConfig
 	client   *kgo.Client
 	registry *Registry
 }
@@ -136,24 +146,37 @@ func NewProvisioner(cfg ProvisionerConfig) (*Provisioner, error) {
 	if cfg.Registry == nil {
 		return nil, errors.New("making a provisioner: ProvisionerConfig.Registry is required")
 	}
+	cfg.Client.Log = nil // its errors come back to the caller
 	client, err := kgo.NewClient(clientOptions(cfg.Client)...)
 	if err != nil {
 		return nil, fmt.Errorf("making a provisioner: %w", err)
 	}
-	return &Provisioner{client: client, registry: cfg.Registry}, nil
+	return &Provisioner{cfg: cfg.Client, client: client, registry: cfg.Registry}, nil
 }
 
 // Close closes the connections to the brokers.
 func (p *Provisioner) Close() { p.client.Close() }
 
-// Plan returns what differs from d, none if nothing does: topics and then subjects, each in d's order.
+// Plan returns what differs from d, none if nothing does: topics, ACLs, subjects, each in d's order.
 // It changes nothing.
 func (p *Provisioner) Plan(ctx context.Context, d Description) ([]Change, error) {
-	state, err := readCluster(ctx, p.client, d.Topics)
+	client, kctx, end, err := newStartClient(ctx, p.cfg)
 	if err != nil {
 		return nil, err
 	}
+	defer end()
+	state, err := readCluster(kctx, client, d.Topics)
+	if err != nil {
+		return nil, cause(kctx, err)
+	}
 	changes := state.changes(d.Topics)
+	missing, err := missingACLs(kctx, client, d.Grants)
+	if err != nil {
+		return nil, cause(kctx, err)
+	}
+	for _, a := range missing {
+		changes = append(changes, Change{Kind: CreateACL, Name: a.user, Setting: a.String(), Was: "not allowed", Want: "allowed", acl: a})
+	}
 	level := cmp.Or(d.Compatibility, DefaultCompatibility)
 	for _, s := range d.Subjects {
 		found, err := p.subjectChanges(ctx, s, level)
@@ -219,6 +242,8 @@ func (p *Provisioner) Apply(ctx context.Context, changes []Change) error {
 			created = append(created, c.topic)
 		case AlterConfig:
 			err = p.alterConfig(ctx, c)
+		case CreateACL:
+			err = createACL(ctx, p.client, c.acl)
 		case SetCompatibility:
 			err = p.registry.setCompatibility(ctx, c.Name, c.Want)
 		case RegisterSchema:

@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,6 +23,12 @@ type RegistryConfig struct {
 	// URL is http or https, with a path if the registry lies below one. User and password in it are
 	// sent as basic authentication and appear in no error. Required.
 	URL string
+	// RootCAs are the authorities whose certificates are trusted. Defaults to the system's.
+	RootCAs *x509.CertPool
+	// User, if set, is sent as basic authentication with what Password returns at every request, in
+	// the place of those in the URL. Defaults to "".
+	User     string
+	Password func() (string, error)
 }
 
 // Registry reads schemas from a schema registry that speaks Confluent's API. It is a
@@ -44,15 +52,27 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		return nil, errors.New("the schema registry's URL is not valid: set --registry-url to http://host:port or https://user:password@host, with special characters of the password percent-encoded")
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableCompression = true // Apicurio 3.3.3 compresses what it answers over HTTP/2 twice
+	if cfg.RootCAs != nil {
+		transport.TLSClientConfig = &tls.Config{RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12}
+	}
 	opts := []sr.ClientOpt{
 		sr.UserAgent("ledgerline"),
 		sr.HTTPClient(&http.Client{Transport: transport, Timeout: registryTimeout}),
 	}
-	if u.User != nil {
+	if cfg.User != "" {
+		opts = append(opts, sr.PreReq(func(request *http.Request) error {
+			password, err := cfg.Password()
+			if err == nil {
+				request.SetBasicAuth(cfg.User, password)
+			}
+			return err
+		}))
+	} else if u.User != nil {
 		password, _ := u.User.Password()
 		opts = append(opts, sr.BasicAuth(u.User.Username(), password))
-		u.User = nil
 	}
+	u.User = nil
 	client, err := sr.NewClient(append(opts, sr.URLs(u.String()))...)
 	if err != nil {
 		return nil, fmt.Errorf("making a client of the schema registry: %w", err)
@@ -125,6 +145,56 @@ func (r *Registry) compatibility(ctx context.Context, subject string) (string, e
 	return result.Level.String(), nil
 }
 
+// Ping asks the registry for something small, to learn whether it answers and serves this client.
+func (r *Registry) Ping(ctx context.Context) error {
+	if _, err := r.globalCompatibility(ctx); err != nil {
+		return fmt.Errorf("asking the schema registry: %w", err)
+	}
+	return nil
+}
+
+// globalCompatibility returns the level of subjects that have none of their own, "" for none.
+func (r *Registry) globalCompatibility(ctx context.Context) (string, error) {
+	result := r.client.Compatibility(ctx)[0]
+	if err := registryError(result.Err); err != nil {
+		if errors.Is(err, schemas.ErrNotRegistered) {
+			return "", nil
+		}
+		return "", fmt.Errorf("reading the global compatibility level: %w", err)
+	}
+	return result.Level.String(), nil
+}
+
+// UncheckedError says that the registry takes any schema for a subject, also one that cannot read what
+// is written already.
+type UncheckedError struct{ Subject string }
+
+func (e *UncheckedError) Error() string {
+	return fmt.Sprintf("the schema registry checks nothing for subject %s (compatibility NONE): a schema that cannot read the log would be taken; run: provision apply", e.Subject)
+}
+
+// CheckCompatibility returns an *UncheckedError if there is a subject for which the level of its own,
+// or else the global one, is NONE.
+func (r *Registry) CheckCompatibility(ctx context.Context, subjects ...string) error {
+	global := ""
+	for _, subject := range subjects {
+		level, err := r.compatibility(ctx, subject)
+		if err == nil && level == "" {
+			if global == "" {
+				global, err = r.globalCompatibility(ctx)
+			}
+			level = global
+		}
+		if err != nil {
+			return err
+		}
+		if level == sr.CompatNone.String() {
+			return &UncheckedError{Subject: subject}
+		}
+	}
+	return nil
+}
+
 func (r *Registry) setCompatibility(ctx context.Context, subject, level string) error {
 	var set sr.SetCompatibility
 	if err := set.Level.UnmarshalText([]byte(level)); err != nil {
@@ -147,4 +217,11 @@ func registryError(err error) error {
 		}
 	}
 	return err
+}
+
+// IsRegistry tells an error of a request to the schema registry from one of the brokers.
+func IsRegistry(err error) bool {
+	var request *url.Error
+	var answer *sr.ResponseError
+	return errors.As(err, &request) || errors.As(err, &answer)
 }

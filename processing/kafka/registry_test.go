@@ -113,3 +113,16 @@ func TestRegistryTroubleIsNotAnAnswer(t *testing.T) {
 		}
 	}
 }
+
+// TestRegistryAsksForPlainAnswers: Apicurio compresses twice what it answers compressed over HTTP/2.
+func TestRegistryAsksForPlainAnswers(t *testing.T) {
+	asked := ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.Header.Get("Accept-Encoding")
+		_, _ = w.Write([]byte(`{"schema":"\"string\""}`))
+	}))
+	defer server.Close()
+	if _, err := openRegistry(t, server.URL).SchemaByID(t.Context(), 1); err != nil || asked != "" {
+		t.Errorf("asked for the encoding %q, %v", asked, err)
+	}
+}

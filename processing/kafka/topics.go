@@ -146,17 +146,14 @@ type TopicInfo struct {
 // they are. It returns a *MismatchError if they are not; any other error means that the brokers
 // could not say. It needs the right to describe the topics and their settings.
 func Describe(ctx context.Context, cfg ClientConfig, topics []Topic) (Cluster, error) {
-	if err := cfg.check(); err != nil {
+	client, ctx, end, err := newStartClient(ctx, cfg)
+	if err != nil {
 		return Cluster{}, err
 	}
-	client, err := kgo.NewClient(clientOptions(cfg)...)
-	if err != nil {
-		return Cluster{}, fmt.Errorf("describing the cluster: %w", err)
-	}
-	defer client.Close()
+	defer end()
 	state, err := readCluster(ctx, client, topics)
 	if err != nil {
-		return Cluster{}, err
+		return Cluster{}, cause(ctx, err)
 	}
 	if changes := state.changes(topics); len(changes) > 0 {
 		return Cluster{}, &MismatchError{Changes: changes}

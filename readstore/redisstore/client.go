@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -25,31 +26,59 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 func init() { redis.SetLogger(quiet{}) }
 
-// NewClient returns a client for a URL: redis://[user:password@]host[:port][/db], rediss:// for TLS, or
-// unix://path. One or more ?addr=host:port make it a cluster's client. It uses no network yet; the
-// caller closes it. Its commands honour the deadlines of contexts and end within a minute without one.
-func NewClient(address string) (redis.UniversalClient, error) {
-	u, err := url.Parse(address)
+// ClientConfig says how to reach Redis.
+type ClientConfig struct {
+	// URL is redis://[user:password@]host[:port][/db], rediss:// for TLS, or unix://path. One or more
+	// ?addr=host:port make it a cluster's. Required.
+	URL string
+	// RootCAs are the authorities whose certificates are trusted. Defaults to the system's.
+	RootCAs *x509.CertPool
+	// Password, if set, is asked at every authentication, in the place of the URL's user and password.
+	Password func() (string, error)
+	// User is who authenticates with Password. Defaults to Redis's default user.
+	User string
+}
+
+// NewClient returns a client. It uses no network yet; the caller closes it. Its commands honour the
+// deadlines of contexts and end within a minute without one. No error of it shows a password.
+func NewClient(cfg ClientConfig) (redis.UniversalClient, error) {
+	u, err := url.Parse(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("reading the Redis URL: %w: type it like redis://localhost:6379", withoutURL(err))
 	}
+	var credentials func(context.Context) (string, string, error)
+	if cfg.Password != nil {
+		credentials = func(context.Context) (string, string, error) {
+			password, err := cfg.Password()
+			return cfg.User, password, err
+		}
+	}
+	quietly := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	if u.Query().Has("addr") {
-		options, err := redis.ParseClusterURL(address)
+		options, err := redis.ParseClusterURL(cfg.URL)
 		if err != nil {
 			return nil, fmt.Errorf("reading the Redis URL: %w: type it like redis://localhost:7000?addr=localhost:7001", withoutURL(err))
 		}
 		options.DialTimeout, options.ReadTimeout, options.WriteTimeout = dialTimeout, answerTimeout, answerTimeout
-		options.ContextTimeoutEnabled = true
-		options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		options.ContextTimeoutEnabled, options.DisableIdentity = true, true
+		options.MaintNotificationsConfig = quietly
+		options.CredentialsProviderContext = credentials
+		if options.TLSConfig != nil {
+			options.TLSConfig.RootCAs = cfg.RootCAs
+		}
 		return redis.NewClusterClient(options), nil
 	}
-	options, err := redis.ParseURL(address)
+	options, err := redis.ParseURL(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("reading the Redis URL: %w: type it like redis://localhost:6379", withoutURL(err))
 	}
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = dialTimeout, answerTimeout, answerTimeout
-	options.ContextTimeoutEnabled = true
-	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	options.ContextTimeoutEnabled, options.DisableIdentity = true, true
+	options.MaintNotificationsConfig = quietly
+	options.CredentialsProviderContext = credentials
+	if options.TLSConfig != nil {
+		options.TLSConfig.RootCAs = cfg.RootCAs
+	}
 	return redis.NewClient(options), nil
 }
 
@@ -59,44 +88,4 @@ func withoutURL(err error) error {
 		return u.Err
 	}
 	return err
-}
-
-// Check asks every master whether read models are safe there. It refuses a replica, and a server that
-// evicts keys when its memory is full; what a server does not let it ask, it takes as well.
-func (s *Store) Check(ctx context.Context) error {
-	return s.eachMaster(ctx, func(ctx context.Context, client redis.UniversalClient) error {
-		if err := client.Ping(ctx).Err(); err != nil {
-			return fmt.Errorf("reaching Redis: %w", err)
-		}
-		role, err := client.Do(ctx, "ROLE").Slice()
-		if err != nil && !isAnswer(err) {
-			return fmt.Errorf("asking Redis for its role: %w", err)
-		}
-		if len(role) > 0 && fmt.Sprint(role[0]) == "slave" {
-			return errors.New("this Redis is a replica, which may be behind: set --redis-url to its master")
-		}
-		settings, err := client.ConfigGet(ctx, "maxmemory*").Result()
-		if err != nil && !isAnswer(err) {
-			return fmt.Errorf("asking Redis for its settings: %w", err)
-		}
-		policy := settings["maxmemory-policy"]
-		if limit := settings["maxmemory"]; limit != "" && limit != "0" && policy != "noeviction" {
-			return fmt.Errorf("redis may evict read models (maxmemory %s, maxmemory-policy %s): type redis-cli CONFIG SET maxmemory-policy noeviction", limit, policy)
-		}
-		return nil
-	})
-}
-
-// isAnswer tells an error that the server answered from one of the network or the context.
-func isAnswer(err error) bool {
-	_, ok := errors.AsType[redis.Error](err)
-	return ok
-}
-
-// eachMaster runs visit on the server or, in parallel, on every master of the cluster.
-func (s *Store) eachMaster(ctx context.Context, visit func(ctx context.Context, client redis.UniversalClient) error) error {
-	if cluster, ok := s.client.(*redis.ClusterClient); ok {
-		return cluster.ForEachMaster(ctx, func(ctx context.Context, client *redis.Client) error { return visit(ctx, client) })
-	}
-	return visit(ctx, s.client)
 }

@@ -32,7 +32,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestNewClient(t *testing.T) {
 	for _, url := range []string{"redis://localhost:6379", "rediss://user:secret@redis.example:6380/2", "redis://a:7000?addr=b:7001", "unix:///run/redis.sock"} {
-		client, err := redisstore.NewClient(url)
+		client, err := redisstore.NewClient(redisstore.ClientConfig{URL: url})
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 			continue
@@ -40,7 +40,7 @@ func TestNewClient(t *testing.T) {
 		_ = client.Close()
 	}
 	for _, url := range []string{"localhost:6379", "http://u:secret@localhost", "redis://u:secret@local host", "redis://u:secret@a:7000?addr=b:7001&what=1", "redis://u:secret@a:x", ""} {
-		_, err := redisstore.NewClient(url)
+		_, err := redisstore.NewClient(redisstore.ClientConfig{URL: url})
 		if err == nil {
 			t.Errorf("%q: no error", url)
 			continue

@@ -29,7 +29,7 @@ func openMini(t *testing.T) (*redisstore.Store, redis.UniversalClient) {
 // open returns a store with keys of its own on a Redis, and a plain client beside it.
 func open(t *testing.T, url, prefix string) (*redisstore.Store, redis.UniversalClient) {
 	t.Helper()
-	client, err := redisstore.NewClient(url)
+	client, err := redisstore.NewClient(redisstore.ClientConfig{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
