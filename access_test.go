@@ -256,7 +256,7 @@ func decide(ctx context.Context, conn Connection) (ingest *Ingest, end func() er
 
 // use is what clients and operators do.
 func use(ctx context.Context, ingest *Ingest, processor *Processor, rebuild *Rebuild, admin *kgo.Client) error {
-	if err := until(ctx, func() error { return errors.Join(ingest.Ready(), processor.Ready(ctx)) }); err != nil {
+	if err := until(ctx, func() error { return errors.Join(ingest.Ready(), processor.Ready()) }); err != nil {
 		return err
 	}
 	if err := admin.ProduceSync(ctx, &kgo.Record{Topic: "order.commands", Key: []byte("o-1"), Value: []byte("what?")}).FirstErr(); err != nil {

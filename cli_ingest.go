@@ -1,9 +1,6 @@
 package ledgerline
 
-import (
-	"context"
-	"net/http"
-)
+import "context"
 
 type ingestCLI struct {
 	versionFlag
@@ -29,7 +26,11 @@ type ingestServe struct {
 
 // Run serves.
 func (v ingestServe) Run(ctx context.Context, app App, p Process) error {
-	conn := v.connection(p)
+	conn, reg, stop, err := v.observed(ctx, app, p, "ingest")
+	if err != nil {
+		return err
+	}
+	defer stop()
 	i, err := NewIngest(ctx, app, IngestConfig{
 		Connection: conn, Instance: v.Instance, Workers: v.Workers, KeepSlot: v.KeepSlot,
 		AllowTransactionVersion1: v.AllowTransactionVersion1, Queries: v.Queries,
@@ -38,8 +39,6 @@ func (v ingestServe) Run(ctx context.Context, app App, p Process) error {
 		return startError(err)
 	}
 	defer i.Close()
-	mux := http.NewServeMux()
-	i.Register(mux)
 	conn.Log.InfoContext(ctx, "ingest serves", "http", "http://"+v.HTTPAddr, "admin", "http://"+v.AdminAddr)
-	return serveAll(ctx, v.listenFlags, mux, func(context.Context) error { return i.Ready() }, i.Run)
+	return serveAll(ctx, v.listenFlags, reg, i)
 }

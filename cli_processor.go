@@ -3,7 +3,6 @@ package ledgerline
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	"github.com/ledgerline/ledgerline/processing/kafka"
 	"github.com/ledgerline/ledgerline/readstore"
@@ -29,16 +28,18 @@ type processorServe struct {
 
 // Run serves.
 func (v processorServe) Run(ctx context.Context, app App, p Process) error {
-	conn := v.connection(p)
+	conn, reg, stop, err := v.observed(ctx, app, p, "processor")
+	if err != nil {
+		return err
+	}
+	defer stop()
 	s, err := NewProcessor(ctx, app, ProcessorConfig{Connection: conn})
 	if err != nil {
 		return startError(err)
 	}
 	defer s.Close()
-	mux := http.NewServeMux()
-	s.Register(mux)
 	conn.Log.InfoContext(ctx, "processor serves", "http", "http://"+v.HTTPAddr, "admin", "http://"+v.AdminAddr)
-	return serveAll(ctx, v.listenFlags, mux, s.Ready, s.Run)
+	return serveAll(ctx, v.listenFlags, reg, s)
 }
 
 type processorKey struct {

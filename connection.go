@@ -10,6 +10,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/httpapi"
 	"github.com/ledgerline/ledgerline/processing/kafka"
@@ -28,8 +31,22 @@ type Connection struct {
 	Prefix string
 	// Log takes what happens. Defaults to nothing.
 	Log *slog.Logger
+	// Metrics takes the process's metrics (docs/metrics.md); two parts in one process need one each, say
+	// with a label of their own. Defaults to registering nothing.
+	Metrics prometheus.Registerer
+	// Tracing makes spans of HTTP requests, and of the commands and events that come with a sampled
+	// traceparent. Defaults to none: a traceparent is handed on all the same.
+	Tracing trace.TracerProvider
 	// Security defaults to plain text and nobody.
 	Security
+}
+
+// tracer returns what makes the spans of a process.
+func (c Connection) tracer() trace.Tracer {
+	if c.Tracing == nil {
+		return processing.NoTracer
+	}
+	return c.Tracing.Tracer(tracerName)
 }
 
 // startTimeout is how long a start waits for services that do not answer.
@@ -46,6 +63,7 @@ type link struct {
 	registry *kafka.Registry
 	codec    *schemas.Codec
 	schema   httpapi.JSONSchema
+	requests *httpapi.Metrics
 	byTopic  map[string][]string // full names of schemas
 	cluster  kafka.Cluster
 }
@@ -60,7 +78,7 @@ func connect(ctx context.Context, app App, conn Connection, access []kafka.Acces
 	if conn.Log == nil {
 		conn.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &link{app: app, conn: conn, topics: kafka.Topics{Prefix: conn.Prefix}, schema: jsonSchemas(bindings)}
+	l := &link{app: app, conn: conn, topics: kafka.Topics{Prefix: conn.Prefix}, schema: jsonSchemas(bindings), requests: httpapi.NewMetrics(conn.Metrics)}
 	if l.clients, err = conn.clients(app.Name); err != nil {
 		return nil, err
 	}
@@ -118,6 +136,17 @@ func (l *link) preload(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// watch looks at topics of every aggregate, each of the kinds given.
+func (l *link) watch(metrics *kafka.Metrics, kinds ...func(kafka.Topics, string) string) (*kafka.Watch, error) {
+	var names []string
+	for _, a := range l.app.Aggregates {
+		for _, kind := range kinds {
+			names = append(names, kind(l.topics, a.Name))
+		}
+	}
+	return kafka.NewWatch(kafka.WatchConfig{Client: l.kafka, Topics: l.topics, Names: names, Metrics: metrics})
 }
 
 // enforced refuses a registry that would take any schema for what is written.

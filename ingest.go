@@ -12,6 +12,7 @@ import (
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/httpapi"
 	"github.com/ledgerline/ledgerline/processing/kafka"
+	"github.com/ledgerline/ledgerline/readstore/redisstore"
 	"github.com/ledgerline/ledgerline/schemas"
 )
 
@@ -47,8 +48,12 @@ type Ingest struct {
 	sender  *kafka.Sender
 	workers []*kafka.Worker
 	http    *httpapi.Commands
-	// queries, closeStore and log are nil without queries.
+	watch   *kafka.Watch
+	brokers *probe
+	models  *probe
+	// queries, store, closeStore and log are nil without queries.
 	queries    *httpapi.Queries
+	store      *redisstore.Store
 	closeStore func()
 	log        *kafka.Log
 }
@@ -75,6 +80,7 @@ func NewIngest(ctx context.Context, app App, cfg IngestConfig) (*Ingest, error) 
 
 func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	l := i.link
+	i.brokers, i.models = newProbe("Kafka"), newProbe("Redis")
 	if v := l.cluster.TransactionVersion; v < 2 && !cfg.AllowTransactionVersion1 {
 		return fmt.Errorf("the cluster has transaction.version=%d: a late request of one transaction may end up in the next one; run: kafka-features.sh --bootstrap-server %s upgrade --feature transaction.version=2 (or take the risk with --allow-transaction-version-1)", v, cfg.Brokers[0])
 	}
@@ -84,6 +90,10 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	if err := l.enforced(ctx); err != nil {
 		return err
 	}
+	metrics := kafka.NewMetrics(l.conn.Metrics)
+	if i.watch, err = l.watch(metrics, kafka.Topics.Commands, kafka.Topics.Events, kafka.Topics.Outcomes); err != nil {
+		return err
+	}
 	if i.sender, err = l.sender(ctx); err != nil {
 		return l.brokersError(err)
 	}
@@ -91,7 +101,7 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 		w, err := kafka.NewWorker(kafka.WorkerConfig{
 			Client: l.kafka, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
 			Group: l.app.ingestGroup(cfg.Prefix), Slot: slot,
-			KeepSlot: cfg.KeepSlot, Log: l.conn.Log,
+			KeepSlot: cfg.KeepSlot, Log: l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
 		})
 		if err != nil {
 			return err
@@ -100,6 +110,7 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	}
 	i.http, err = httpapi.NewCommands(httpapi.CommandsConfig{
 		Aggregates: l.app.Aggregates, Sender: i.sender, DecodeJSON: l.decodeJSON, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
+		Metrics: l.requests, Tracer: l.conn.tracer(),
 	})
 	if err != nil || !cfg.Queries {
 		return err
@@ -112,7 +123,7 @@ func (i *Ingest) startQueries(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i.closeStore = closeStore
+	i.store, i.closeStore = store, closeStore
 	if err := i.link.sameLog(ctx, store); err != nil {
 		return err
 	}
@@ -157,14 +168,14 @@ func (i *Ingest) Register(mux *http.ServeMux) {
 	}
 }
 
-// Ready returns nil once a worker has recovered its first partitions and none is in trouble, else why
-// not.
+// Ready returns nil once a worker has recovered its first partitions, if none is in trouble and the
+// brokers, and Redis if queries are answered, did when [Ingest.Run] last asked them, a few seconds ago; else why not, a line each. It
+// asks nobody.
 func (i *Ingest) Ready() error {
+	var why reasons
 	recovered := false
 	for _, w := range i.workers {
-		if err := w.Trouble(); err != nil {
-			return err
-		}
+		why.add(w.Trouble())
 		select {
 		case <-w.Ready():
 			recovered = true
@@ -172,9 +183,13 @@ func (i *Ingest) Ready() error {
 		}
 	}
 	if !recovered {
-		return errors.New("no partition of commands is recovered yet")
+		why.add(errors.New("no partition of commands is recovered yet"))
 	}
-	return nil
+	why.add(i.brokers.why())
+	if i.store != nil {
+		why.add(i.models.why())
+	}
+	return why.err()
 }
 
 // Run decides commands until ctx ends. It returns an error only if the process must end: its slot was
@@ -184,6 +199,22 @@ func (i *Ingest) Run(ctx context.Context) error {
 	for _, w := range i.workers {
 		group.Go(func() error { return w.Run(ctx) })
 	}
+	if i.store != nil {
+		group.Go(func() error {
+			i.models.run(ctx, func(ctx context.Context) error {
+				_, err := i.link.withoutGeneration(ctx, i.store) // a missing one is no reason not to take commands
+				return err
+			})
+			return nil
+		})
+	}
+	group.Go(func() error {
+		i.brokers.run(ctx, func(ctx context.Context) error {
+			_, err := i.watch.Look(ctx)
+			return err
+		})
+		return nil
+	})
 	return group.Wait()
 }
 
@@ -191,6 +222,9 @@ func (i *Ingest) Run(ctx context.Context) error {
 func (i *Ingest) Close() {
 	if i.sender != nil {
 		i.sender.Close()
+	}
+	if i.watch != nil {
+		i.watch.Close()
 	}
 	if i.log != nil {
 		i.log.Close()

@@ -78,6 +78,10 @@ var reservedLibraries = []struct {
 	{"github.com/redis/go-redis", []string{"readstore/redisstore", "e2e/stack"}},
 	{"github.com/danielgtaylor/huma", []string{"processing/httpapi"}},
 	{"github.com/twmb/avro", []string{"schemas"}},
+	{"github.com/prometheus/client_golang", []string{".", "processing", "processing/kafka", "processing/httpapi"}},
+	// Libraries make spans with OpenTelemetry's API; where they go is the process's affair.
+	{"go.opentelemetry.io/otel/sdk", []string{"."}},
+	{"go.opentelemetry.io/otel/exporters", []string{"."}},
 	{"github.com/hamba/avro", []string{"e2e/suite"}}, // for tests alone: see docs/adr/0001
 }
 

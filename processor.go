@@ -13,6 +13,7 @@ import (
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/httpapi"
 	"github.com/ledgerline/ledgerline/processing/kafka"
+	"github.com/ledgerline/ledgerline/readstore"
 	"github.com/ledgerline/ledgerline/readstore/redisstore"
 )
 
@@ -29,6 +30,10 @@ type Processor struct {
 	log        *kafka.Log
 	consumer   *kafka.Consumer
 	http       *httpapi.Queries
+	watch      *kafka.Watch
+	metrics    *processing.Metrics
+	brokers    *probe
+	models     *probe
 	trouble    atomic.Pointer[error]
 }
 
@@ -51,6 +56,7 @@ func NewProcessor(ctx context.Context, app App, cfg ProcessorConfig) (*Processor
 
 func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) {
 	l := p.link
+	p.brokers, p.models = newProbe("Kafka"), newProbe("Redis")
 	if p.store, p.closeStore, err = l.store(ctx); err != nil {
 		return err
 	}
@@ -63,13 +69,20 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	if p.log, err = kafka.NewLog(l.log()); err != nil {
 		return err
 	}
-	handler, err := processing.NewProcessor(processing.ProcessorConfig{Models: l.app.ReadModels, Store: p.store, Log: l.conn.Log})
+	metrics := kafka.NewMetrics(l.conn.Metrics)
+	if p.watch, err = l.watch(metrics, kafka.Topics.Events); err != nil {
+		return err
+	}
+	p.metrics = processing.NewMetrics(l.conn.Metrics)
+	handler, err := processing.NewProcessor(processing.ProcessorConfig{
+		Models: l.app.ReadModels, Store: p.store, Log: l.conn.Log, Metrics: p.metrics, Tracer: l.conn.tracer(),
+	})
 	if err != nil {
 		return err
 	}
 	p.consumer, err = kafka.NewConsumer(kafka.ConsumerConfig{
 		LogConfig: l.log(), Group: l.app.processorGroup(cfg.Prefix),
-		Handler: handler, Log: l.conn.Log, Trouble: func(err error) { p.trouble.Store(&err) },
+		Handler: handler, Log: l.conn.Log, Trouble: func(err error) { p.trouble.Store(&err) }, Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -83,37 +96,76 @@ func (l *link) queries(store *redisstore.Store, log *kafka.Log) (*httpapi.Querie
 	return httpapi.NewQueries(httpapi.QueriesConfig{
 		Models: l.app.ReadModels, Store: store, Partition: kafka.PartitionOf[string], Partitions: l.partitions,
 		Aggregates: l.app.Aggregates, Events: log, Name: l.app.Name, JSONSchema: l.schema, Log: l.conn.Log,
+		Metrics: l.requests, Tracer: l.conn.tracer(),
 	})
 }
 
 // Register adds the routes for queries.
 func (p *Processor) Register(mux *http.ServeMux) { p.http.Register(mux) }
 
-// Ready returns nil if every read model has an active generation and events are processed, else why not.
-func (p *Processor) Ready(ctx context.Context) error {
-	for _, m := range p.link.app.ReadModels {
-		c, err := p.store.Catalog(ctx, m.Name)
+// Ready returns nil if every read model has an active generation, events are processed, and Kafka and
+// Redis answered when [Processor.Run] last asked them, a few seconds ago; else why not, a line each. It
+// asks nobody.
+func (p *Processor) Ready() error {
+	var why reasons
+	why.add(p.models.why())
+	if err := p.trouble.Load(); err != nil {
+		why.add(*err)
+	}
+	why.add(p.brokers.why())
+	return why.err()
+}
+
+// lookAtModels returns why the read models cannot be queried, nil if they can.
+func (p *Processor) lookAtModels(ctx context.Context) error {
+	without, err := p.link.withoutGeneration(ctx, p.store)
+	if err != nil {
+		return err
+	}
+	var why reasons
+	for _, model := range without {
+		why.add(fmt.Errorf("read model %s has no active generation yet", model))
+	}
+	return why.err()
+}
+
+// withoutGeneration returns the read models that have no active generation.
+func (l *link) withoutGeneration(ctx context.Context, store readstore.Catalogs) (models []string, err error) {
+	for _, m := range l.app.ReadModels {
+		c, err := store.Catalog(ctx, m.Name)
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("redis does not answer: %w", err)
 		}
 		if _, ok := c.ActiveGeneration(); !ok {
-			return fmt.Errorf("read model %s has no active generation yet", m.Name)
+			models = append(models, m.Name)
 		}
 	}
-	if err := p.trouble.Load(); err != nil && *err != nil {
-		return *err
+	return models, nil
+}
+
+// lookAtLog returns why the log cannot be read, nil if it can.
+func (p *Processor) lookAtLog(ctx context.Context) error {
+	ends, err := p.watch.Look(ctx)
+	if err == nil {
+		p.metrics.Ends(ends)
 	}
-	return nil
+	return err
 }
 
 // Run processes events until ctx ends. It builds the read models that have no active generation.
 func (p *Processor) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.consumer.Run(ctx) })
+	for p, look := range map[*probe]func(context.Context) error{p.brokers: p.lookAtLog, p.models: p.lookAtModels} {
+		group.Go(func() error {
+			p.run(ctx, look)
+			return nil
+		})
+	}
 	host, _ := os.Hostname()
 	for _, m := range p.link.app.ReadModels {
 		group.Go(func() error {
-			return processing.Keep(ctx, processing.RebuildConfig{Model: m, Store: p.store, Events: p.log, Owner: "processor " + host, Log: p.link.conn.Log})
+			return processing.Keep(ctx, processing.RebuildConfig{Model: m, Store: p.store, Events: p.log, Owner: "processor " + host, Log: p.link.conn.Log, Metrics: p.metrics})
 		})
 	}
 	return group.Wait()
@@ -121,6 +173,9 @@ func (p *Processor) Run(ctx context.Context) error {
 
 // Close closes the connections.
 func (p *Processor) Close() {
+	if p.watch != nil {
+		p.watch.Close()
+	}
 	if p.log != nil {
 		p.log.Close()
 	}

@@ -23,6 +23,16 @@ type served struct {
 	http, admin string
 	interrupt   context.CancelFunc
 	ended       chan ended
+	told        *api // the admin address, once it was asked
+}
+
+// ask asks the admin address.
+func (s *served) ask(path string) answer {
+	s.t.Helper()
+	if s.told == nil {
+		s.told = newAPI(s.t, "http://"+s.admin)
+	}
+	return s.told.get(path)
 }
 
 // serve starts a binary and waits until it is ready.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/kafka"
 	"github.com/ledgerline/ledgerline/readstore/redisstore"
 )
@@ -88,9 +89,12 @@ type clients struct {
 // clients reads the files that the connection names. clientID names the process to the brokers.
 func (c Connection) clients(clientID string) (clients, error) {
 	made := clients{
-		kafka:    kafka.ClientConfig{Brokers: c.Brokers, ClientID: clientID, Log: c.Log},
+		kafka:    kafka.ClientConfig{Brokers: c.Brokers, ClientID: clientID},
 		registry: kafka.RegistryConfig{URL: c.RegistryURL, User: c.RegistryUser},
 		redis:    redisstore.ClientConfig{URL: c.RedisURL, User: c.RedisUser},
+	}
+	if c.Log != nil {
+		made.kafka.Log = processing.Sparing(c.Log) // one for all clients: a broker that is down is told of once
 	}
 	if len(c.Brokers) == 0 {
 		return made, errors.New("no brokers: set --brokers")

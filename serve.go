@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -47,29 +47,40 @@ func Serve(ctx context.Context, listener net.Listener, h http.Handler) error {
 	return nil
 }
 
-// admin is the handler of the admin address.
-func admin(ready func(context.Context) error) http.Handler {
+// admin is the handler of the admin address. A process that must be restarted ends by itself, so one
+// that answers here is alive: /livez says no more than that.
+func admin(reg *prometheus.Registry, ready func() error) http.Handler {
+	tellReady(reg, ready)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-		defer cancel()
-		if err := ready(ctx); err != nil {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("GET /metrics", promhttp.Handler())
+	mux.Handle("GET /metrics", metricsHandler(reg))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	return mux
 }
 
-// serveAll serves the API and the admin address while work runs. On the end of ctx the API stops
-// first, so that what it has taken is still worked on, then work and the admin address.
-func serveAll(ctx context.Context, f listenFlags, api http.Handler, ready func(context.Context) error, work func(context.Context) error) error {
+// service is a part of an App that serves: [Ingest] or [Processor].
+type service interface {
+	Register(mux *http.ServeMux)
+	Ready() error
+	Run(ctx context.Context) error
+}
+
+// serveAll serves the API and the admin address while s runs. On the end of ctx the API stops first, so
+// that what it has taken is still worked on, then s and the admin address.
+func serveAll(ctx context.Context, f listenFlags, reg *prometheus.Registry, s service) error {
+	api := http.NewServeMux()
+	s.Register(api)
 	group, gctx := errgroup.WithContext(context.WithoutCancel(ctx))
 	gctx, stopWork := context.WithCancel(gctx)
 	defer stopWork()
@@ -80,10 +91,10 @@ func serveAll(ctx context.Context, f listenFlags, api http.Handler, ready func(c
 		defer stopWork()
 		return serve(apiCtx, f.HTTPAddr, api)
 	})
-	group.Go(func() error { return serve(gctx, f.AdminAddr, admin(ready)) })
+	group.Go(func() error { return serve(gctx, f.AdminAddr, admin(reg, s.Ready)) })
 	group.Go(func() error {
 		defer stopAPI()
-		return work(gctx)
+		return s.Run(gctx)
 	})
 	return group.Wait()
 }
@@ -108,7 +119,7 @@ func (v healthcheckVerb) Run(ctx context.Context) error {
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		reason, _ := io.ReadAll(io.LimitReader(answer.Body, 1000)) // what there is of it
-		return fmt.Errorf("%s is not ready: %s", v.AdminAddr, strings.TrimSpace(string(reason)))
+		return fmt.Errorf("%s is not ready: %s", v.AdminAddr, strings.ReplaceAll(strings.TrimSpace(string(reason)), "\n", "; "))
 	}
 	return nil
 }

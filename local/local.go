@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ledgerline/ledgerline"
@@ -31,6 +32,8 @@ type Config struct {
 	Listener net.Listener
 	// Log takes what happens. Defaults to nothing.
 	Log *slog.Logger
+	// Tracing is as in [ledgerline.Connection].
+	Tracing trace.TracerProvider
 }
 
 // Local is a running Ledgerline.
@@ -66,7 +69,7 @@ func Start(ctx context.Context, cfg Config) (*Local, error) {
 		return nil, errors.Join(err, cfg.Listener.Close())
 	}
 	l := &Local{services: services, listener: cfg.Listener, URL: "http://" + cfg.Listener.Addr().String(), Connection: ledgerline.Connection{
-		Brokers: services.Brokers, RegistryURL: services.RegistryURL, RedisURL: services.RedisURL, Log: cfg.Log,
+		Brokers: services.Brokers, RegistryURL: services.RegistryURL, RedisURL: services.RedisURL, Log: cfg.Log, Tracing: cfg.Tracing,
 	}}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.cancel = cancel
@@ -117,7 +120,7 @@ func (l *Local) awaitReady(ctx, run context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := errors.Join(l.ingest.Ready(), l.processor.Ready(ctx))
+		err := errors.Join(l.ingest.Ready(), l.processor.Ready())
 		if err == nil {
 			return nil
 		}

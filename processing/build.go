@@ -27,6 +27,8 @@ type RebuildConfig struct {
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
 	Log *slog.Logger
+	// Metrics count what is done. Defaults to nobody.
+	Metrics *Metrics
 }
 
 func (c *RebuildConfig) check() error {
@@ -42,6 +44,10 @@ func (c *RebuildConfig) check() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	c.Metrics.start(c.Model.Name)
 	return nil
 }
 
@@ -95,7 +101,7 @@ func buildIf(ctx context.Context, cfg RebuildConfig, needed func(readstore.Catal
 	if err != nil {
 		return g, err
 	}
-	f, err := NewFollower(FollowerConfig{Model: cfg.Model, Generation: g, Store: cfg.Store, CacheDocuments: 1_000_000, Log: cfg.Log})
+	f, err := NewFollower(FollowerConfig{Model: cfg.Model, Generation: g, Store: cfg.Store, CacheDocuments: 1_000_000, Log: Sparing(cfg.Log), Metrics: cfg.Metrics})
 	if err != nil {
 		return g, err
 	}
@@ -108,9 +114,14 @@ func buildIf(ctx context.Context, cfg RebuildConfig, needed func(readstore.Catal
 		return g, cfg.retireBroken(ctx, g.ID, err)
 	}
 	b := &build{cfg: &cfg, f: f, g: g, marks: marks, position: maps.Clone(from), watch: newWatch(&cfg, g.ID, marks, from)}
-	if err := b.run(ctx, from); err != nil {
+	running := cfg.Metrics.building.WithLabelValues(cfg.Model.Name)
+	running.Inc()
+	err = b.run(ctx, from)
+	running.Dec()
+	if err != nil {
 		return g, fmt.Errorf("building generation %s of %s (run it again to go on from here): %w", g.ID, cfg.Model.Name, cfg.retireBroken(ctx, g.ID, err))
 	}
+	cfg.Metrics.progress.WithLabelValues(cfg.Model.Name).Set(1)
 	err = UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
 		mine, ok := c.Generations[g.ID]
 		if !ok || mine.State != readstore.Building || mine.Builder != g.Builder {
@@ -296,6 +307,7 @@ func newWatch(cfg *RebuildConfig, generation string, marks map[readstore.Source]
 
 func (w *watch) saw(in Fetched) {
 	w.events += int64(len(in.Events))
+	w.cfg.Metrics.built.WithLabelValues(w.cfg.Model.Name).Add(float64(len(in.Events)))
 	for s, next := range in.Upto {
 		w.done += next - in.From[s]
 	}
@@ -313,5 +325,10 @@ func (w *watch) report() {
 	if p.Done > 0 {
 		p.Left = time.Duration(float64(w.cfg.Now().Sub(w.began)) * float64(p.Total-p.Done) / float64(p.Done))
 	}
+	ratio := 1.0
+	if p.Total > 0 {
+		ratio = float64(p.Done) / float64(p.Total)
+	}
+	w.cfg.Metrics.progress.WithLabelValues(w.cfg.Model.Name).Set(ratio)
 	w.cfg.Progress(p)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -27,7 +28,10 @@ type FollowerConfig struct {
 	// CacheDocuments bounds the documents held in memory per bucket of a model keyed as its events are.
 	// Defaults to 50,000.
 	CacheDocuments int
-	Log            *slog.Logger
+	// Log is told of refused writes: give it one made by [Sparing].
+	Log *slog.Logger
+	// Metrics count writes. Defaults to nobody.
+	Metrics *Metrics
 }
 
 // Follower folds events into one generation of one read model. It writes a bucket's changes together
@@ -69,6 +73,10 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	cfg.Metrics.start(cfg.Model.Name)
 	return &Follower{cfg: cfg, model: cfg.Model, buckets: map[int]*bucketState{}, sources: map[readstore.Source]bool{}}, nil
 }
 
@@ -188,15 +196,20 @@ func (f *Follower) needs(ctx context.Context) (map[readstore.Source]int64, error
 // the store is not where this follower believed it to be. An event that cannot be applied is an error,
 // and nothing of its run is written.
 func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.Source]int64, err error) {
+	ignored := f.ignored
 	writes, changed, err := f.fold(ctx, in)
 	if err != nil || len(writes) == 0 {
 		return f.rewindOf(changed), err
 	}
+	began := time.Now()
 	results, err := f.cfg.Store.Apply(ctx, writes)
+	f.cfg.Metrics.write.WithLabelValues(f.model.Name).Observe(time.Since(began).Seconds())
 	if err != nil {
+		f.cfg.Metrics.failed.WithLabelValues(f.model.Name).Inc()
 		f.forget(writes)
 		return nil, fmt.Errorf("writing %s: %w", f.model.Name, err)
 	}
+	f.cfg.Metrics.ignored.WithLabelValues(f.model.Name).Add(float64(f.ignored - ignored))
 	again := map[readstore.Source]bool{}
 	for i, r := range results {
 		w := writes[i]
@@ -211,7 +224,8 @@ func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.
 			}
 			continue
 		}
-		f.cfg.Log.InfoContext(ctx, "write refused, another one is ahead: reading again", "projection", f.model.Name, "generation", f.cfg.Generation.ID, "bucket", w.Bucket.Number)
+		f.cfg.Metrics.conflicts.WithLabelValues(f.model.Name).Inc()
+		f.sayRefused(ctx, w, r.Stored)
 		if err := f.check(r.Stored); err != nil {
 			f.forget(writes)
 			return nil, err
@@ -227,6 +241,27 @@ func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.
 		}
 	}
 	return f.rewindOf(again), nil
+}
+
+// sayRefused tells what a refused write means.
+func (f *Follower) sayRefused(ctx context.Context, w readstore.Write, stored readstore.Checkpoints) {
+	for _, a := range w.Advances {
+		if stored[a.Source].Offset < a.From.Offset {
+			f.cfg.Log.WarnContext(ctx, "the store has lost what was written to it (emptied or restored?), events are read again", "projection", f.model.Name, "generation", f.cfg.Generation.ID)
+			return
+		}
+	}
+	f.cfg.Log.InfoContext(ctx, "another process has written these events first, reading goes on behind it", "projection", f.model.Name, "generation", f.cfg.Generation.ID)
+}
+
+// reached returns the offset below which no event of a source is missing, and false if that is not known.
+func (f *Follower) reached(s readstore.Source) (int64, bool) {
+	for _, n := range f.bucketsOf(s) {
+		if f.buckets[n] == nil {
+			return 0, false
+		}
+	}
+	return f.start(s), f.sources[s]
 }
 
 func (f *Follower) rewindOf(sources map[readstore.Source]bool) map[readstore.Source]int64 {

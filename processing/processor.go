@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/ledgerline/ledgerline/readstore"
 )
@@ -16,6 +19,11 @@ type ProcessorConfig struct {
 	Models []*ReadModel
 	Store  readstore.Store
 	Log    *slog.Logger
+	// Metrics count what is done. Defaults to nobody.
+	Metrics *Metrics
+	// Tracer makes a span for each event that comes with a sampled traceparent, and read model that
+	// holds it. Defaults to none.
+	Tracer trace.Tracer
 }
 
 // Processor follows every ready generation of the code versions that it carries, of all its read
@@ -23,6 +31,7 @@ type ProcessorConfig struct {
 // goroutine calls it.
 type Processor struct {
 	cfg       ProcessorConfig
+	often     *slog.Logger // takes what would be said again and again
 	sources   map[readstore.Source]bool
 	followers map[string]*Follower // by model and generation
 }
@@ -35,7 +44,16 @@ func NewProcessor(cfg ProcessorConfig) (*Processor, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Processor{cfg: cfg, sources: map[readstore.Source]bool{}, followers: map[string]*Follower{}}, nil
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	if cfg.Tracer == nil {
+		cfg.Tracer = NoTracer
+	}
+	for _, m := range cfg.Models {
+		cfg.Metrics.start(m.Name)
+	}
+	return &Processor{cfg: cfg, often: Sparing(cfg.Log), sources: map[readstore.Source]bool{}, followers: map[string]*Follower{}}, nil
 }
 
 // Assign adds sources and returns where each must be read from, for those that a follower reads.
@@ -66,6 +84,7 @@ func (p *Processor) Revoke(sources []readstore.Source) {
 	for _, f := range p.followers {
 		f.Revoke(sources)
 	}
+	p.tellLag()
 }
 
 // Refresh looks which generations are to be followed. The sources in rewind are where new ones begin.
@@ -86,7 +105,7 @@ func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, er
 			if p.followers[key] != nil {
 				continue
 			}
-			f, err := NewFollower(FollowerConfig{Model: m, Generation: g, Store: p.cfg.Store, Log: p.cfg.Log})
+			f, err := NewFollower(FollowerConfig{Model: m, Generation: g, Store: p.cfg.Store, Log: p.often, Metrics: p.cfg.Metrics})
 			if err != nil {
 				return nil, err
 			}
@@ -108,13 +127,16 @@ func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, er
 			delete(p.followers, key)
 		}
 	}
-	return p.starts(ctx, moved)
+	from, err := p.starts(ctx, moved)
+	p.tellLag()
+	return from, err
 }
 
 // Apply has every follower fold what was read.
 func (p *Processor) Apply(ctx context.Context, in Fetched) (map[readstore.Source]int64, error) {
 	moved := map[readstore.Source]int64{}
 	for key, f := range p.followers {
+		before, began := p.reached(f, in), time.Now()
 		again, err := f.Apply(ctx, in)
 		if errors.Is(err, readstore.ErrBroken) {
 			p.giveUp(ctx, key, f, err)
@@ -123,8 +145,10 @@ func (p *Processor) Apply(ctx context.Context, in Fetched) (map[readstore.Source
 		if err != nil {
 			return nil, err
 		}
+		p.tellApplied(ctx, f, in, before, began)
 		maps.Copy(moved, again)
 	}
+	p.tellProgress(in)
 	return p.starts(ctx, moved)
 }
 
@@ -157,6 +181,7 @@ func (p *Processor) starts(ctx context.Context, moved map[readstore.Source]int64
 // giveUp retires a broken generation, so that another one is built.
 func (p *Processor) giveUp(ctx context.Context, key string, f *Follower, cause error) {
 	delete(p.followers, key)
+	p.cfg.Metrics.broken.WithLabelValues(f.Model().Name).Inc()
 	p.cfg.Log.ErrorContext(ctx, "generation is broken and retired", "projection", f.Model().Name, "generation", f.Generation().ID, "err", cause)
 	err := UpdateCatalog(ctx, p.cfg.Store, f.Model().Name, func(c *readstore.Catalog) error {
 		g, ok := c.Generations[f.Generation().ID]

@@ -100,9 +100,10 @@ func Keep(ctx context.Context, cfg RebuildConfig) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
+	often := Sparing(cfg.Log)
 	for {
 		if err := keep(ctx, cfg); err != nil && ctx.Err() == nil && !errors.Is(err, ErrBeingBuilt) && !errors.Is(err, errNotNeeded) {
-			cfg.Log.WarnContext(ctx, "read model is not kept, trying again", "projection", cfg.Model.Name, "err", err)
+			often.WarnContext(ctx, "read model is not kept, trying again", "projection", cfg.Model.Name, "err", err)
 		}
 		select {
 		case <-ctx.Done():

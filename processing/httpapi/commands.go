@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/ledgerline/ledgerline/processing"
 )
 
@@ -36,13 +38,19 @@ type CommandsConfig struct {
 	Wait time.Duration
 	// Log takes what goes wrong behind the answers. Defaults to slog.Default().
 	Log *slog.Logger
+	// Metrics count requests. Defaults to nobody.
+	Metrics *Metrics
+	// Tracer makes a span for each request. Defaults to none: a traceparent that comes is handed on.
+	Tracer trace.Tracer
 }
 
 // Commands answers POST /v1/{collection}/{id}/{command} and GET /v1/{collection}/{id}/commands/{command_id},
 // and describes them at GET /openapi.json.
 type Commands struct {
-	config CommandsConfig
-	log    *slog.Logger
+	config   CommandsConfig
+	observer *observer
+	log      *slog.Logger
+	often    *slog.Logger // takes what would be said again and again
 }
 
 // NewCommands checks config. It fails if something required is missing, two commands have one path or
@@ -67,7 +75,7 @@ func NewCommands(config CommandsConfig) (*Commands, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	c := &Commands{config: config, log: config.Log}
+	c := &Commands{config: config, observer: newObserver(config.Metrics, config.Tracer), log: config.Log, often: processing.Sparing(config.Log)}
 	if _, err := describe([]part{c.part()}); err != nil {
 		return nil, fmt.Errorf("configuring HTTP commands: %w", err)
 	}
@@ -76,7 +84,7 @@ func NewCommands(config CommandsConfig) (*Commands, error) {
 
 // Register adds the paths of commands to mux. Queries may be registered on the same mux; /openapi.json
 // then describes both.
-func (c *Commands) Register(mux *http.ServeMux) { register(mux, c.log, c.part()) }
+func (c *Commands) Register(mux *http.ServeMux) { register(mux, c.log, c.observer, c.part()) }
 
 func (c *Commands) part() part {
 	p := part{name: c.config.Name, schema: c.config.JSONSchema}
@@ -163,7 +171,7 @@ func (c *Commands) request(w http.ResponseWriter, r *http.Request, a *processing
 		}
 	}
 	return processing.Request{
-		Aggregate: a, AggregateID: id, Type: t, Data: data, ID: commandID, Expected: expected, TraceParent: traceParent(r.Header),
+		Aggregate: a, AggregateID: id, Type: t, Data: data, ID: commandID, Expected: expected, TraceParent: processing.TraceParent(r.Context()),
 	}, nil
 }
 
@@ -188,7 +196,7 @@ func (c *Commands) sendProblem(r *http.Request, request processing.Request, err 
 		p = refuse(http.StatusServiceUnavailable, "backlog-full", "too many commands wait to be decided; this one was not taken")
 	default:
 		if !errors.Is(err, processing.ErrUnconfirmed) && r.Context().Err() == nil {
-			c.log.ErrorContext(r.Context(), "sending command failed", "aggregate", request.Aggregate.Name, "err", err)
+			c.often.ErrorContext(r.Context(), "sending command failed", "aggregate", request.Aggregate.Name, "err", err)
 		}
 		p = refuse(http.StatusServiceUnavailable, "unconfirmed", "nobody knows whether the command was taken: retry with this key, Idempotency-Key: %s", request.ID)
 	}

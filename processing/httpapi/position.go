@@ -36,8 +36,13 @@ func (q *Queries) read(r *http.Request, m *processing.ReadModel, wanted string, 
 	if err != nil {
 		return err
 	}
-	ctx := r.Context()
-	deadline := time.Now().Add(q.config.Wait)
+	ctx, began := r.Context(), time.Now()
+	deadline := began.Add(q.config.Wait)
+	waited := func(result string) {
+		if len(positions) > 0 {
+			q.observer.metrics.waits.WithLabelValues(m.Name, result).Observe(time.Since(began).Seconds())
+		}
+	}
 	pause, fresh := firstPause, false
 	for {
 		g, err := q.catalogs.generation(ctx, m.Name, wanted, fresh)
@@ -56,6 +61,7 @@ func (q *Queries) read(r *http.Request, m *processing.ReadModel, wanted string, 
 		case !broken && missing != nil:
 			left := time.Until(deadline)
 			if left <= 0 {
+				waited(resultInVain)
 				return refuse(http.StatusServiceUnavailable, "read-model-behind", "the read model does not have %s yet", missing)
 			}
 			if err := sleep(ctx, min(pause, left)); err != nil {
@@ -63,6 +69,7 @@ func (q *Queries) read(r *http.Request, m *processing.ReadModel, wanted string, 
 			}
 			pause, fresh = min(pause*3/2, longestPause), false
 		case !broken && (s.found || fresh && s.emptyOK):
+			waited(resultHeld)
 			return nil
 		case fresh:
 			return refuse(http.StatusNotFound, "not-found", "there is nothing of this id")

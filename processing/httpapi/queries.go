@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/readstore"
@@ -46,6 +47,10 @@ type QueriesConfig struct {
 	Wait time.Duration
 	// Log takes what goes wrong behind the answers. Defaults to slog.Default().
 	Log *slog.Logger
+	// Metrics count requests. Defaults to nobody.
+	Metrics *Metrics
+	// Tracer makes a span for each request. Defaults to none.
+	Tracer trace.Tracer
 }
 
 // Queries answers GET /v1/{collection}, /v1/{collection}/{id} and /v1/{collection}/{id}/{entries}
@@ -57,6 +62,7 @@ type QueriesConfig struct {
 type Queries struct {
 	config   QueriesConfig
 	catalogs *catalogs
+	observer *observer
 	log      *slog.Logger
 }
 
@@ -96,7 +102,12 @@ func NewQueries(config QueriesConfig) (*Queries, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	q := &Queries{config: config, catalogs: newCatalogs(config.Store), log: config.Log}
+	q := &Queries{config: config, catalogs: newCatalogs(config.Store), observer: newObserver(config.Metrics, config.Tracer), log: config.Log}
+	for _, m := range config.Models {
+		for _, result := range []string{resultHeld, resultInVain} {
+			q.observer.metrics.waits.WithLabelValues(m.Name, result)
+		}
+	}
 	if _, err := describe([]part{q.part()}); err != nil {
 		return nil, fmt.Errorf("configuring HTTP queries: %w", err)
 	}
@@ -105,7 +116,7 @@ func NewQueries(config QueriesConfig) (*Queries, error) {
 
 // Register adds the paths of queries to mux. Commands may be registered on the same mux; /openapi.json
 // then describes both.
-func (q *Queries) Register(mux *http.ServeMux) { register(mux, q.log, q.part()) }
+func (q *Queries) Register(mux *http.ServeMux) { register(mux, q.log, q.observer, q.part()) }
 
 func (q *Queries) part() part {
 	p := part{name: q.config.Name, schema: q.config.JSONSchema}

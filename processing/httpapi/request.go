@@ -169,7 +169,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 			return nil, refuse(http.StatusUnsupportedMediaType, "unsupported-media-type", "want application/json, got %s", given)
 		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(unwrapped(w), r.Body, maxBody))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "too-large", "a command may have %d bytes", maxBody)
 	}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/ledgerline/ledgerline/processing"
 )
 
 // route is one way in. What is registered and what is described are made of one list of them.
@@ -19,10 +21,11 @@ type route struct {
 func (r route) pattern() string { return r.method + " " + r.path }
 
 // register adds routes to mux, and to the description of what else is there.
-func register(mux *http.ServeMux, log *slog.Logger, p part) {
+func register(mux *http.ServeMux, log *slog.Logger, o *observer, p part) {
+	often := processing.Sparing(log)
 	for _, r := range p.routes {
-		mux.Handle(r.pattern(), handler(log, r.handle))
+		mux.Handle(r.pattern(), o.wrap(r.method, r.path, handler(often, r.handle)))
 	}
 	descriptionOn(mux, log).add(p)
-	registerFallback(mux, log)
+	registerFallback(mux, often, o)
 }

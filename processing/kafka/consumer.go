@@ -33,6 +33,8 @@ type ConsumerConfig struct {
 	// Trouble is told of every error that makes the consumer wait, and of nil when it goes on.
 	// Defaults to nobody.
 	Trouble func(error)
+	// Metrics count what is done. Defaults to nobody.
+	Metrics *Metrics
 }
 
 const (
@@ -64,6 +66,12 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	if cfg.Trouble == nil {
 		cfg.Trouble = func(error) {}
 	}
+	cfg.Log = processing.Sparing(cfg.Log) // it has nothing else to say than that it waits
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	cfg.Metrics.progress.expect(cfg.topics()...)
+	cfg.Metrics.waits.WithLabelValues(waitsProcessor)
 	return &Consumer{cfg: cfg, assigned: map[readstore.Source]bool{}}, nil
 }
 
@@ -92,11 +100,13 @@ func (c *Consumer) Run(ctx context.Context) error {
 	}
 	defer t.close()
 	l := &consuming{c: c, t: t, group: group, owned: map[readstore.Source]bool{}}
+	defer c.cfg.Metrics.progress.end(l)
 	backoff, troubled := 100*time.Millisecond, false
 	for ctx.Err() == nil {
 		if err := l.step(ctx); err != nil && ctx.Err() == nil {
 			troubled = true
 			c.cfg.Trouble(err)
+			c.cfg.Metrics.waits.WithLabelValues(waitsProcessor).Inc()
 			c.cfg.Log.WarnContext(ctx, "processing waits", "err", err)
 			select {
 			case <-ctx.Done():
@@ -210,6 +220,7 @@ func (l *consuming) reconcile(ctx context.Context) error {
 		l.t.remove(went)
 		for _, s := range went {
 			delete(l.owned, s)
+			l.c.cfg.Metrics.progress.release(l, l.partition(s))
 		}
 	}
 	if len(came) == 0 {
@@ -221,9 +232,14 @@ func (l *consuming) reconcile(ctx context.Context) error {
 	}
 	for _, s := range came {
 		l.owned[s] = true
+		l.c.cfg.Metrics.progress.own(l, l.partition(s), -1)
 	}
 	l.t.seek(from)
 	return nil
+}
+
+func (l *consuming) partition(s readstore.Source) topicPartition {
+	return topicPartition{l.c.cfg.Topics.Events(s.Aggregate), s.Partition}
 }
 
 func (l *consuming) ownedOnly(from map[readstore.Source]int64) map[readstore.Source]int64 {

@@ -96,7 +96,7 @@ func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPar
 	event, err := s.w.wire.event(ctx, aggregate, r)
 	var bad *eventError
 	if errors.As(err, &bad) {
-		s.log.ErrorContext(ctx, "event cannot be decoded, commands of its aggregate will fail", "aggregate", string(r.Key), "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
+		s.log.ErrorContext(ctx, "event cannot be decoded, commands of its aggregate will fail", "aggregate_id", string(r.Key), "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
 		o.RecoverUnreadable(string(r.Key), r.Offset, err)
 		return nil
 	}

@@ -35,6 +35,7 @@ type SenderConfig struct {
 // decided.
 type Sender struct {
 	cfg    SenderConfig
+	often  *slog.Logger // takes what would be said again and again
 	wire   *wire
 	cl     *kgo.Client // produces commands
 	tail   *kgo.Client // reads outcomes
@@ -98,7 +99,7 @@ func NewSender(ctx context.Context, cfg SenderConfig) (*Sender, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sender{
-		cfg: cfg, wire: &wire{topics: cfg.Topics, codec: cfg.Codec, source: cfg.Source}, done: make(chan struct{}),
+		cfg: cfg, often: processing.Sparing(cfg.Log), wire: &wire{topics: cfg.Topics, codec: cfg.Codec, source: cfg.Source}, done: make(chan struct{}),
 		waiting: map[commandKey]*waiter{}, recent: map[commandKey]*processing.Outcome{},
 	}
 	var err error
@@ -155,7 +156,7 @@ func (s *Sender) follow(ctx context.Context) {
 		fetches := s.tail.PollFetches(ctx)
 		for _, e := range fetches.Errors() {
 			if ctx.Err() == nil {
-				s.cfg.Log.WarnContext(ctx, "reading outcomes met an error, the client goes on", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
+				s.often.WarnContext(ctx, "reading outcomes met an error, the client goes on", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
 			}
 		}
 		fetches.EachRecord(func(r *kgo.Record) {

@@ -92,8 +92,11 @@ func (s *session) step(ctx context.Context) error {
 		case isFenced(e.Err), isLost(e.Err):
 			return fmt.Errorf("polling commands %s/%d: %w", e.Topic, e.Partition, e.Err)
 		default:
-			s.log.WarnContext(ctx, "polling commands met an error, the client goes on", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
+			s.w.often.WarnContext(ctx, "polling commands met an error, the client goes on", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
 		}
+	}
+	if fetches.NumRecords() == 0 {
+		s.cfg.Metrics.progress.idle(s)
 	}
 	if fetches.NumRecords() == 0 || ctx.Err() != nil {
 		return nil
@@ -113,6 +116,7 @@ func (s *session) reconcile(ctx context.Context) error {
 	for tp, o := range s.owned {
 		if s.assigned[tp] != o.epoch {
 			delete(s.owned, tp)
+			s.cfg.Metrics.progress.release(s, tp)
 		}
 	}
 	fresh := map[topicPartition]uint64{}
@@ -125,7 +129,7 @@ func (s *session) reconcile(ctx context.Context) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	began := s.cfg.Now()
+	began := time.Now()
 	recovered, err := s.recover(ctx, fresh)
 	if err != nil {
 		return err
@@ -134,12 +138,15 @@ func (s *session) reconcile(ctx context.Context) error {
 	for tp, o := range recovered {
 		if s.epochOf(tp) == o.epoch {
 			s.owned[tp] = o
+			s.cfg.Metrics.progress.own(s, tp, o.Next())
 			resume[tp.topic] = append(resume[tp.topic], tp.partition)
 		}
 	}
 	s.tx.Client().ResumeFetchPartitions(resume)
 	s.w.trouble.Store(nil)
-	s.log.InfoContext(ctx, "partitions recovered", "partitions", len(recovered), "took", s.cfg.Now().Sub(began))
+	took := time.Since(began)
+	s.cfg.Metrics.recovery.Observe(took.Seconds())
+	s.log.InfoContext(ctx, "partitions recovered", "partitions", len(recovered), "took", took)
 	select {
 	case <-s.w.ready:
 	default:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/ledgerline/ledgerline/processing"
 )
@@ -22,6 +23,26 @@ type transaction struct {
 	epochs map[topicPartition]uint64
 	// produced holds the records in order, each with what to do with its offset once it is known.
 	produced []producedRecord
+	// appended is when the last command of a partition was, letters and moved count what else is done
+	// with commands, by aggregate and cause: for metrics.
+	appended map[topicPartition]time.Time
+	letters  map[[2]string]int
+	moved    map[string]int
+	// spans are of the commands that are traced.
+	spans map[commandAt]trace.Span
+}
+
+// commandAt is the place of a command.
+type commandAt struct {
+	topicPartition
+	offset int64
+}
+
+func newTransaction() *transaction {
+	return &transaction{
+		batches: map[topicPartition]*processing.Batch{}, next: map[topicPartition]int64{}, epochs: map[topicPartition]uint64{},
+		appended: map[topicPartition]time.Time{}, letters: map[[2]string]int{}, moved: map[string]int{},
+	}
 }
 
 type producedRecord struct {
@@ -32,11 +53,14 @@ type producedRecord struct {
 // transact decides the polled commands and appends what they lead to, with their offsets, in one
 // transaction. What the owned partitions know changes only if it is certain to have committed.
 func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
-	t, err := s.decide(ctx, fetches)
-	if err != nil {
+	t := newTransaction()
+	defer t.endSpans(errUncommitted) // of those that are not ended below
+	if err := s.decide(ctx, t, fetches); err != nil {
 		return err
 	}
+	began := time.Now()
 	committed, err := s.commit(ctx, t)
+	s.cfg.Metrics.ended(committed, err, time.Since(began))
 	if err != nil {
 		return err
 	}
@@ -46,11 +70,14 @@ func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
 		s.drop(t.tps)
 		return nil
 	}
+	t.endSpans(nil)
+	s.cfg.Metrics.count(t, s.aggregates)
 	for _, tp := range t.tps {
 		b := t.batches[tp]
 		o := s.owned[tp]
 		o.Commit(b)
 		s.w.committed[tp] = o.LastEvent()
+		s.cfg.Metrics.progress.decided(s, tp, o.Next(), t.appended[tp])
 		for _, d := range b.Decisions {
 			if d.Outcome != nil {
 				out := *d.Outcome
@@ -63,8 +90,7 @@ func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
 }
 
 // decide turns polled records into a transaction that is not begun yet.
-func (s *session) decide(ctx context.Context, fetches kgo.Fetches) (*transaction, error) {
-	t := &transaction{batches: map[topicPartition]*processing.Batch{}, next: map[topicPartition]int64{}, epochs: map[topicPartition]uint64{}}
+func (s *session) decide(ctx context.Context, t *transaction, fetches kgo.Fetches) error {
 	var failed error
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 		if len(f.Records) == 0 || failed != nil {
@@ -79,21 +105,22 @@ func (s *session) decide(ctx context.Context, fetches kgo.Fetches) (*transaction
 		}
 		t.tps = append(t.tps, tp)
 		t.epochs[tp] = o.epoch
-		t.next[tp] = f.Records[len(f.Records)-1].Offset + 1
+		last := f.Records[len(f.Records)-1]
+		t.next[tp], t.appended[tp] = last.Offset+1, last.Timestamp
 		failed = s.decidePartition(ctx, t, o, tp, f.Records)
 	})
 	if failed != nil {
-		return nil, failed
+		return failed
 	}
 	if err := s.answerRepeats(ctx, t); err != nil {
-		return nil, err
+		return err
 	}
 	for _, tp := range t.tps {
 		if err := s.encode(ctx, t, tp); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return t, nil
+	return nil
 }
 
 func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedPartition, tp topicPartition, records []*kgo.Record) error {
@@ -104,7 +131,7 @@ func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedP
 			return err
 		} else if home != r.Partition {
 			if r.Offset >= o.from { // else it was moved before the partition was recovered
-				t.produced = append(t.produced, producedRecord{record: s.misplaced(a, r, home)})
+				s.misplaced(t, a, r, home)
 			}
 			continue
 		}
@@ -112,10 +139,13 @@ func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedP
 		if err != nil {
 			return err
 		}
-		inputs = append(inputs, in)
-		if f := in.Fault; f != nil && f.DeadLetter && r.Offset >= o.Next() {
-			t.produced = append(t.produced, producedRecord{record: s.w.wire.deadLetter(a.Name, r, f)})
+		if r.Offset >= o.Next() {
+			s.trace(ctx, t, &in.Command)
+			if f := in.Fault; f != nil && f.DeadLetter {
+				s.bury(t, a, r, f)
+			}
 		}
+		inputs = append(inputs, in)
 	}
 	b := o.Decide(s.cfg.Now(), inputs)
 	b.Next = max(b.Next, t.next[tp])
@@ -144,15 +174,23 @@ func (s *session) encode(ctx context.Context, t *transaction, tp topicPartition)
 	return nil
 }
 
-// misplaced returns what becomes of a command in a partition that its key does not hash to.
-func (s *session) misplaced(a *processing.Aggregate, r *kgo.Record, home int32) *kgo.Record {
+// misplaced moves a command to the partition that its key hashes to, unless it was moved before.
+func (s *session) misplaced(t *transaction, a *processing.Aggregate, r *kgo.Record, home int32) {
 	switch {
 	case header(r, headerMovedFrom) != "":
-		return s.w.wire.deadLetter(a.Name, r, &processing.Fault{Code: processing.CodeMisplaced, Detail: fmt.Sprintf("moved before, and still its key belongs to partition %d", home)})
+		s.bury(t, a, r, &processing.Fault{Code: processing.CodeMisplaced, Detail: fmt.Sprintf("moved before, and still its key belongs to partition %d", home)})
 	case sizeOf(r) > MaxCommandBytes:
-		return s.w.wire.deadLetter(a.Name, r, tooLarge(r))
+		s.bury(t, a, r, tooLarge(r))
+	default:
+		t.moved[a.Name]++
+		t.produced = append(t.produced, producedRecord{record: moved(r, home)})
 	}
-	return moved(r, home)
+}
+
+// bury keeps a command as a dead letter.
+func (s *session) bury(t *transaction, a *processing.Aggregate, r *kgo.Record, f *processing.Fault) {
+	t.letters[[2]string{a.Name, f.Code}]++
+	t.produced = append(t.produced, producedRecord{record: s.w.wire.deadLetter(a.Name, r, f)})
 }
 
 // home is the partition that a command's key hashes to.
@@ -166,12 +204,19 @@ func (s *session) home(ctx context.Context, r *kgo.Record) (int32, error) {
 
 // input decodes a command, waiting a while for a registry that does not answer.
 func (s *session) input(ctx context.Context, a *processing.Aggregate, r *kgo.Record) (processing.Input, error) {
-	for wait := 50 * time.Millisecond; ; wait *= 2 {
+	const firstWait = 50 * time.Millisecond
+	for wait := firstWait; ; wait *= 2 {
 		in, err := s.w.wire.command(ctx, a, r)
+		if err == nil && wait > firstWait {
+			s.w.trouble.Store(nil)
+		}
 		if err == nil || wait > maxBackoff || !errors.Is(err, errUnready) {
 			return in, err
 		}
-		s.log.WarnContext(ctx, "command waits for the schema registry", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
+		err = fmt.Errorf("command at %s/%d@%d waits: %w", r.Topic, r.Partition, r.Offset, err)
+		s.w.trouble.Store(&err)
+		s.cfg.Metrics.waits.WithLabelValues(waitsCommand).Inc()
+		s.w.often.WarnContext(ctx, "command waits for the schema registry", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
 		select {
 		case <-ctx.Done():
 			return in, ctx.Err()
@@ -238,8 +283,10 @@ func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
 	}
 	flushErr := s.tx.Client().Flush(ctx)
 	if err := errors.Join(flushErr, failed); err != nil {
-		_, endErr := s.tx.End(ctx, kgo.TryAbort)
-		return false, errors.Join(err, endErr)
+		if _, endErr := s.tx.End(ctx, kgo.TryAbort); endErr != nil {
+			return false, errors.Join(err, endErr)
+		}
+		return false, fmt.Errorf("%w: %w", errAborted, err)
 	}
 	committed, err := s.tx.End(kgo.PreTxnCommitFnContext(ctx, func(q *kmsg.TxnOffsetCommitRequest) error { return s.guard(t, q) }), kgo.TryCommit)
 	if err != nil {

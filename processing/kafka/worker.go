@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/schemas"
@@ -42,6 +43,10 @@ type WorkerConfig struct {
 	// block. Defaults to nobody.
 	Committed func(processing.Outcome)
 	Log       *slog.Logger
+	// Metrics count what is done. Defaults to nobody.
+	Metrics *Metrics
+	// Tracer makes a span for each command that comes with a sampled traceparent. Defaults to none.
+	Tracer trace.Tracer
 }
 
 const (
@@ -71,7 +76,9 @@ func (e *FencedError) Unwrap() error { return e.Cause }
 // Worker decides the commands of the partitions that its group gives it: one transaction at a time,
 // with events, outcomes, dead letters and the commands' offsets in it.
 type Worker struct {
-	cfg   WorkerConfig
+	cfg WorkerConfig
+	// often takes what would be said again and again.
+	often *slog.Logger
 	wire  *wire
 	ready chan struct{}
 	// trouble is why the last session ended, nil once partitions are recovered.
@@ -104,8 +111,18 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	if cfg.Tracer == nil {
+		cfg.Tracer = processing.NoTracer
+	}
+	cfg.Metrics.startWorker(cfg.Aggregates)
+	for _, a := range cfg.Aggregates {
+		cfg.Metrics.progress.expect(cfg.Topics.Commands(a.Name))
+	}
 	return &Worker{
-		cfg: cfg, wire: &wire{topics: cfg.Topics, codec: cfg.Codec, source: cfg.Source},
+		cfg: cfg, often: processing.Sparing(cfg.Log), wire: &wire{topics: cfg.Topics, codec: cfg.Codec, source: cfg.Source},
 		ready: make(chan struct{}), committed: map[topicPartition]int64{}, counts: map[string]int32{},
 	}, nil
 }
@@ -138,7 +155,8 @@ func (w *Worker) Run(ctx context.Context) error {
 			backoff = 100 * time.Millisecond
 		}
 		w.trouble.Store(&err)
-		w.cfg.Log.WarnContext(ctx, "worker session ended, a new one begins", "err", err)
+		w.cfg.Metrics.sessions.Inc()
+		w.often.WarnContext(ctx, "worker session ended, a new one begins", "err", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(backoff):
@@ -185,6 +203,7 @@ func (w *Worker) session(ctx context.Context) error {
 		return fmt.Errorf("making session of slot %s: %w", w.cfg.Slot, err)
 	}
 	defer s.close()
+	defer w.cfg.Metrics.progress.end(s)
 	if s.reader, err = newReader(w.cfg.Client); err != nil {
 		return err
 	}
