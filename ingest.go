@@ -12,7 +12,6 @@ import (
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/httpapi"
 	"github.com/ledgerline/ledgerline/processing/kafka"
-	"github.com/ledgerline/ledgerline/readstore/redisstore"
 	"github.com/ledgerline/ledgerline/schemas"
 )
 
@@ -50,10 +49,8 @@ type Ingest struct {
 	http    *httpapi.Commands
 	watch   *kafka.Watch
 	brokers *probe
-	models  *probe
-	// queries, store, closeStore and log are nil without queries.
+	// queries, closeStore and log are nil without queries.
 	queries    *httpapi.Queries
-	store      *redisstore.Store
 	closeStore func()
 	log        *kafka.Log
 }
@@ -80,7 +77,7 @@ func NewIngest(ctx context.Context, app App, cfg IngestConfig) (*Ingest, error) 
 
 func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	l := i.link
-	i.brokers, i.models = newProbe("Kafka"), newProbe("Redis")
+	i.brokers = newProbe("Kafka")
 	if v := l.cluster.TransactionVersion; v < 2 && !cfg.AllowTransactionVersion1 {
 		return fmt.Errorf("the cluster has transaction.version=%d: a late request of one transaction may end up in the next one; run: kafka-features.sh --bootstrap-server %s upgrade --feature transaction.version=2 (or take the risk with --allow-transaction-version-1)", v, cfg.Brokers[0])
 	}
@@ -123,7 +120,7 @@ func (i *Ingest) startQueries(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i.store, i.closeStore = store, closeStore
+	i.closeStore = closeStore
 	if err := i.link.sameLog(ctx, store); err != nil {
 		return err
 	}
@@ -168,9 +165,9 @@ func (i *Ingest) Register(mux *http.ServeMux) {
 	}
 }
 
-// Ready returns nil once a worker has recovered its first partitions, if none is in trouble and the
-// brokers, and Redis if queries are answered, did when [Ingest.Run] last asked them, a few seconds ago; else why not, a line each. It
-// asks nobody.
+// Ready returns nil once a worker has recovered its first partitions, if none is in trouble and the brokers
+// answered when [Ingest.Run] last asked them, a few seconds ago; else why not, a line each. It asks nobody.
+// Redis is no reason, though queries need it: commands do not, and whoever queries is told.
 func (i *Ingest) Ready() error {
 	var why reasons
 	recovered := false
@@ -186,9 +183,6 @@ func (i *Ingest) Ready() error {
 		why.add(errors.New("no partition of commands is recovered yet"))
 	}
 	why.add(i.brokers.why())
-	if i.store != nil {
-		why.add(i.models.why())
-	}
 	return why.err()
 }
 
@@ -198,15 +192,6 @@ func (i *Ingest) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range i.workers {
 		group.Go(func() error { return w.Run(ctx) })
-	}
-	if i.store != nil {
-		group.Go(func() error {
-			i.models.run(ctx, func(ctx context.Context) error {
-				_, err := i.link.withoutGeneration(ctx, i.store) // a missing one is no reason not to take commands
-				return err
-			})
-			return nil
-		})
 	}
 	group.Go(func() error {
 		i.brokers.run(ctx, func(ctx context.Context) error {
