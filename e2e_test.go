@@ -2,13 +2,11 @@ package ledgerline_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -188,44 +186,4 @@ func sees(c *api, who, position string, pence int64) error {
 		return fmt.Errorf("customer %s at %s spent %d, want %d", who, position, seen.spent(), pence)
 	}
 	return nil
-}
-
-// TestConcurrentSameKey has one command sent by many at once: it is decided once, and whoever gets an
-// answer gets the same one.
-func TestConcurrentSameKey(t *testing.T) {
-	t.Parallel()
-	l := startLocal(t)
-	c, log := newAPI(t, l.URL), newPlain(t, l.Connection)
-	var mu sync.Mutex
-	bodies := map[string]int{}
-	var group errgroup.Group
-	for range 20 {
-		group.Go(func() error {
-			for {
-				a, err := c.try(http.MethodPost, "/v1/orders/o-1/place-order", placing("ada", 5), "Idempotency-Key", "once")
-				if err != nil {
-					return err
-				}
-				if a.Status == http.StatusConflict && strings.Contains(string(a.Body), "in-progress") {
-					continue
-				}
-				if a.Status != http.StatusCreated {
-					return errors.New(string(a.Body))
-				}
-				mu.Lock()
-				bodies[string(a.Body)]++
-				mu.Unlock()
-				return nil
-			}
-		})
-	}
-	if err := group.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	if len(bodies) != 1 {
-		t.Errorf("got %d different answers: %v", len(bodies), bodies)
-	}
-	if events := log.events()["o-1"]; len(events) != 1 {
-		t.Errorf("got events %v, want one", events)
-	}
 }

@@ -3,13 +3,10 @@ package ledgerline_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -290,96 +287,5 @@ func TestProcessorKeyFindsDocuments(t *testing.T) {
 	}
 	if got := ask("customer-orders", "ada"); !strings.Contains(got, "ada/GBP/total_spent 1250") {
 		t.Errorf("customer: %s", got)
-	}
-}
-
-// state is what the API shows of everything.
-type state struct {
-	customers []customer
-	orders    map[string]string
-}
-
-// stateOf reads all customers, and the orders named.
-func stateOf(c *api, orders []string) (state, error) {
-	s := state{orders: map[string]string{}}
-	var err error
-	if s.customers, err = pages[customer](c, "/v1/customers", ranking("500"), func() {}); err != nil {
-		return s, err
-	}
-	var mu sync.Mutex
-	var group errgroup.Group
-	group.SetLimit(8)
-	for _, id := range orders {
-		group.Go(func() error {
-			a, err := c.try(http.MethodGet, "/v1/orders/"+id, "")
-			if err == nil && a.Status != http.StatusOK {
-				err = errors.New(string(a.Body))
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			s.orders[id] = string(a.Body)
-			return err
-		})
-	}
-	return s, group.Wait()
-}
-
-func (s state) differsFrom(other state) error {
-	if a, b := fmt.Sprint(s.customers), fmt.Sprint(other.customers); a != b {
-		return fmt.Errorf("customers are\n%s\nwant\n%s", a, b)
-	}
-	if !maps.Equal(s.orders, other.orders) {
-		return errors.New("orders differ")
-	}
-	return nil
-}
-
-// TestWipedRedisComesBack flushes Redis behind the processor's back, while commands go on.
-func TestWipedRedisComesBack(t *testing.T) {
-	t.Parallel()
-	l := startLocal(t)
-	c, redis := newAPI(t, l.URL), redisClient(t, l.Connection.RedisURL)
-	load(t, l, 500, 20)
-	var ids []string
-	for i := range 500 {
-		ids = append(ids, "o-"+itoa(i))
-	}
-	var before state
-	await(t, "everything in the read models", func() (err error) {
-		if before, err = stateOf(c, ids); err == nil && len(before.customers) != 20 {
-			err = fmt.Errorf("there are %d customers", len(before.customers))
-		}
-		for _, one := range before.customers {
-			if one.Statuses.Placed != 25 {
-				err = fmt.Errorf("%+v lacks orders", one)
-			}
-		}
-		return err
-	})
-	for round := range 2 {
-		if err := redis.FlushAll(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-		// Decided while there are no read models; every customer but the new one stays as it was.
-		a := c.post("/v1/orders/late-"+itoa(round)+"/place-order", placing("late", 1))
-		if a.Status != http.StatusCreated {
-			t.Fatalf("placing without read models: %d %s", a.Status, a.Body)
-		}
-		await(t, "the read models of before", func() error {
-			after, err := stateOf(c, ids)
-			if err != nil {
-				return err
-			}
-			if n := len(after.customers); n != 21 || after.customers[20].spent() != int64(round+1) {
-				return fmt.Errorf("there are %d customers", n)
-			}
-			after.customers = after.customers[:20]
-			return after.differsFrom(before)
-		})
-		for _, model := range []string{"order-status", "customer-orders"} {
-			if p := run(t, ledgerline.RunRebuild, l.Connection, "verify", model); p.code != ledgerline.ExitOK {
-				t.Errorf("round %d: verify %s: exit %d: %s%s", round, model, p.code, p.stdout, p.stderr)
-			}
-		}
 	}
 }

@@ -185,44 +185,6 @@ func TestRestartKeepsWhatWasAnswered(t *testing.T) {
 	checkOnce(t, log, decided)
 }
 
-// TestBrokerRestart starts everything again on what a broker has kept, with an empty Redis.
-func TestBrokerRestart(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	var last string
-	const orders = 20
-	for round := range 2 {
-		services, conn := startEmbedded(t, dir)
-		p := run(t, ledgerline.RunProvision, conn, "apply", "--partitions", "4")
-		if p.code != ledgerline.ExitOK || strings.HasPrefix(p.stdout, "nothing to do") != (round > 0) {
-			t.Fatalf("provision: exit %d: %s%s", p.code, p.stdout, p.stderr)
-		}
-		ingest := serve(t, "ingest", ledgerline.RunIngest, conn, "--instance", "one")
-		processor := serve(t, "processor", ledgerline.RunProcessor, conn)
-		commands, queries := newAPI(t, "http://"+ingest.http), newAPI(t, "http://"+processor.http)
-		for i := range orders {
-			id, key := "o-"+itoa(i), "key-"+itoa(i)
-			a := commands.post("/v1/orders/"+id+"/place-order", placing("ada", 10), "Idempotency-Key", key)
-			if a.Status != http.StatusCreated {
-				t.Fatalf("round %d: %s: %d %s", round, id, a.Status, a.Body)
-			}
-			last = a.position()
-			if got := queries.get("/v1/orders/"+id, "Ledgerline-Position", last); got.Status != http.StatusOK {
-				t.Errorf("round %d: order %s at %s: %d %s", round, id, last, got.Status, got.Body)
-			}
-		}
-		if err := sees(queries, "ada", last, orders*10); err != nil {
-			t.Errorf("round %d: %v", round, err)
-		}
-		ingest.stop()
-		processor.stop()
-		checkOnce(t, newPlain(t, conn), orders)
-		if err := services.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // checkOnce holds the log to one decision on each command and one event of each order.
 func checkOnce(t *testing.T, p *plain, orders int) {
 	t.Helper()

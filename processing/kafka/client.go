@@ -46,6 +46,11 @@ func clientOptions(c ClientConfig) []kgo.Opt {
 		// franz-go turns NOT_LEADER and CONCURRENT_TRANSACTIONS into a wait for metadata, by default
 		// of up to 5 s.
 		kgo.MetadataMinAge(20 * time.Millisecond),
+		// The cluster gives a dead broker's partitions and groups to others within seconds. The library's
+		// pauses between tries, of 250 ms to 5 s, would outlast that; with shorter ones it is time that ends
+		// the tries, not their number.
+		kgo.RetryBackoffFn(retryBackoff),
+		kgo.RequestRetries(100),
 		// Record batches of ours are small; a broker that is down must not hold a caller for long.
 		kgo.RecordDeliveryTimeout(15 * time.Second),
 	}
@@ -60,3 +65,8 @@ func clientOptions(c ClientConfig) []kgo.Opt {
 type levelled struct{ kgo.Logger }
 
 func (levelled) Level() kgo.LogLevel { return kgo.LogLevelWarn }
+
+// retryBackoff is the pause before a request's n-th retry: 50 ms, then 100, 200, 400, then 500.
+func retryBackoff(n int) time.Duration {
+	return min(50*time.Millisecond<<min(max(n-1, 0), 10), 500*time.Millisecond)
+}
