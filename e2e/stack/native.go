@@ -137,7 +137,11 @@ func (n *processes) Do(ctx context.Context, a Action, s Service) error {
 	case Continue:
 		return p.signal(syscall.SIGCONT)
 	case Restart:
-		if err := p.end(ctx); err != nil {
+		end := p.end
+		if s == Broker(1) && n.cfg.Brokers == 1 {
+			end = p.killNow
+		}
+		if err := end(ctx); err != nil {
 			return err
 		}
 		if err := p.start(); err != nil {

@@ -163,7 +163,8 @@ func New(ctx context.Context, p Provider, a Addresses, c Control) (*Stack, error
 	return &Stack{Addresses: a, Provider: p, control: c}, nil
 }
 
-// Restart ends a service in good order and starts it again, with its data: Redis keeps none. It starts a
+// Restart ends a service in good order and starts it again, with its data: Redis keeps none. A native
+// stack's only broker is killed instead: see docs/guides/hanging-transactions.md. It starts a
 // service that was killed, too. It returns once the service answers; a broker has caught up by then with
 // all partitions that it holds.
 func (s *Stack) Restart(ctx context.Context, v Service) error { return s.do(ctx, Restart, v) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/ledgerline/ledgerline/processing"
@@ -117,6 +118,9 @@ func (s *session) committed(ctx context.Context, tps map[topicPartition]uint64) 
 	fetched, err := s.adm.FetchOffsetsForTopics(kadm.RequireStable(ctx), s.cfg.Group, topics...)
 	if err == nil {
 		err = fetched.Error()
+	}
+	if errors.Is(err, kerr.UnstableOffsetCommit) {
+		err = fmt.Errorf("a transaction has not ended; if it does not within a minute, see docs/guides/hanging-transactions.md: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("fetching committed offsets of group %s: %w", s.cfg.Group, err)
