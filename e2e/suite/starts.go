@@ -70,13 +70,15 @@ func (u *suite) withEvictingRedis(t *testing.T, do func()) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	set := func(policy string) {
+	set := func(limit, policy string) {
 		t.Helper()
-		if err := client.ConfigSet(t.Context(), "maxmemory-policy", policy).Err(); err != nil {
-			t.Fatal(err)
+		for name, value := range map[string]string{"maxmemory": limit, "maxmemory-policy": policy} {
+			if err := client.ConfigSet(t.Context(), name, value).Err(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	set("allkeys-lru")
-	defer set("noeviction")
+	set("4gb", "allkeys-lru")
+	defer set("0", "noeviction")
 	do()
 }
