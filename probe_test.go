@@ -3,6 +3,7 @@ package ledgerline
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,9 +13,10 @@ import (
 func TestProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		looks := 0
+		var looks atomic.Int64
+		var look atomic.Value // of func(context.Context) error
 		down := errors.New("down")
-		look := func(context.Context) error { return nil }
+		look.Store(func(context.Context) error { return nil })
 		p := newProbe("Kafka")
 		if p.why() == nil {
 			t.Error("it is ready before the first look")
@@ -23,19 +25,19 @@ func TestProbe(t *testing.T) {
 		go func() {
 			defer close(done)
 			p.run(ctx, func(ctx context.Context) error {
-				looks++
-				return look(ctx)
+				looks.Add(1)
+				return look.Load().(func(context.Context) error)(ctx)
 			})
 		}()
 		// after lets time pass and asks as often as somebody who asks all the time.
-		after := func(d time.Duration, least, most int) error {
+		after := func(d time.Duration, least, most int64) error {
 			t.Helper()
-			before := looks
+			before := looks.Load()
 			for end := time.Now().Add(d); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
 				_ = p.why()
 			}
 			synctest.Wait()
-			if n := looks - before; n < least || n > most {
+			if n := looks.Load() - before; n < least || n > most {
 				t.Errorf("%d looks in %s, want %d to %d", n, d, least, most)
 			}
 			return p.why()
@@ -43,19 +45,19 @@ func TestProbe(t *testing.T) {
 		if err := after(time.Minute, 29, 31); err != nil {
 			t.Errorf("a service that answers: %v", err)
 		}
-		look = func(context.Context) error { return down }
+		look.Store(func(context.Context) error { return down })
 		if err := after(lookEvery+lookTimeout, 1, 10); !errors.Is(err, down) {
 			t.Errorf("a service that is down: %v", err)
 		}
 		_ = after(time.Minute, 29, 36)
-		look = func(ctx context.Context) error {
+		look.Store(func(ctx context.Context) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}
+		})
 		if err := after(time.Minute, 14, 16); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a service that hangs: %v", err)
 		}
-		look = func(context.Context) error { return nil }
+		look.Store(func(context.Context) error { return nil })
 		if err := after(lookEvery+lookTimeout, 1, 3); err != nil {
 			t.Errorf("a service that answers again: %v", err)
 		}
