@@ -245,10 +245,12 @@ func (s *services) restart(ctx context.Context, one stack.Service, c *testcontai
 			return err
 		}
 	}
-	timeout := stopTimeout
-	if one == stack.Broker(1) && len(s.addresses.Brokers) == 1 {
-		timeout = 0 // killed: see docs/guides/hanging-transactions.md
+	if one == stack.Broker(1) && len(s.addresses.Brokers) == 1 { // see docs/guides/hanging-transactions.md
+		if err := s.Do(ctx, stack.Kill, one); err != nil && state.Running {
+			return err
+		}
 	}
+	timeout := stopTimeout
 	if err := c.Stop(ctx, &timeout); err != nil {
 		return err
 	}

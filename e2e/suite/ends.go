@@ -185,7 +185,19 @@ func redisIsWiped(t *testing.T, u *suite) {
 	}
 	w.flows(t)
 	w.finish(t)
+	for _, model := range models {
+		await(t, "a generation of "+model, func() error { return u.isActive(t, model) })
+	}
 	u.verified(t)
+}
+
+// isActive returns an error unless a read model has an active generation.
+func (u *suite) isActive(t *testing.T, model string) error {
+	t.Helper()
+	if out := u.must(t, "rebuild", "status", model); !strings.Contains(out, " active ") {
+		return fmt.Errorf("its generations are %s", out)
+	}
+	return nil
 }
 
 // models are the read models.

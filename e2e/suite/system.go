@@ -106,13 +106,20 @@ type serving struct {
 	ended chan error
 }
 
+// build builds the binaries by the libraries of their own module, whichever the tests belong to.
 func (p *processes) build(t *testing.T) {
 	t.Helper()
+	root, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		t.Fatalf("looking for the module: %v", err)
+	}
 	args := []string{"build", "-o", p.dir}
 	for _, binary := range []string{Ingest, Processor, "rebuild", provision} {
-		args = append(args, module+"/cmd/"+binary)
+		args = append(args, "./cmd/"+binary)
 	}
-	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = strings.TrimSpace(string(root))
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building the binaries: %v\n%s", err, out)
 	}
 }
