@@ -129,9 +129,6 @@ var errCheckFailed = errors.New("a check failed")
 var buildVersion string
 
 func version() string {
-	if buildVersion != "" {
-		return buildVersion
-	}
 	module, revision := buildInfo()
 	if revision == "unknown" {
 		return module

@@ -134,10 +134,6 @@ func (p *process) kill() error {
 	return nil
 }
 
-// killNow is for the only broker of a cluster: one that ends in good order, with nobody to lead its
-// partitions, leaves transactions without their end (docs/guides/hanging-transactions.md).
-func (p *process) killNow(context.Context) error { return p.kill() }
-
 // end asks the process to end, and kills it if it does not.
 func (p *process) end(ctx context.Context) error {
 	r, err := p.current()

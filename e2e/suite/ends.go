@@ -30,7 +30,7 @@ type traffic struct {
 	slowest time.Duration
 }
 
-// traffic starts clients. The orders of this t are called after name.
+// traffic starts clients, whose orders and customers are called after name.
 func (u *suite) traffic(t *testing.T, name string) *traffic {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())

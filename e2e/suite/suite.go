@@ -40,10 +40,11 @@ type suite struct {
 	kafka  *plain
 	// run sets what this run writes apart from what others have written to the same topics.
 	run string
-	// placed holds what each order cost that was answered with 201, by its id, in pence; of is its customer.
+	// placed holds the orders that were answered with 201, by id.
 	placed map[string]placed
 }
 
+// placed is what an order must be: whose, for how much, and as of which position ("" if nobody told one).
 type placed struct {
 	customer string
 	pence    int64
