@@ -106,6 +106,7 @@ const (
 	CodeKeyReused           = "idempotency-key-reused"
 	CodeTooOld              = "command-too-old"
 	CodeFromTheFuture       = "command-from-the-future"
+	CodeDedupeFull          = "dedupe-full"
 	CodeDecideFailed        = "decide-failed"
 	CodeUndecodable         = "undecodable"
 	CodeTooLarge            = "too-large"

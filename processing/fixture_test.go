@@ -205,7 +205,7 @@ func (w *topics) recover(t rapid.TB) *Partition {
 	for _, e := range w.events {
 		p.RecoverEvent(e)
 	}
-	for o := max(m.LowestOutcome, 0); o < w.nextOutcome; o++ {
+	for o := m.FirstOutcome(); o < w.nextOutcome; o++ {
 		if out, ok := w.outcomes[o]; ok {
 			p.RecoverOutcome(out, w.inputs[o])
 		}

@@ -21,6 +21,8 @@ type Partition struct {
 	held      map[string]held
 	ids       *commandIDs
 	at        time.Time // of the last decision: time never goes back
+	bounded   time.Time // the clock when the memory of ids was last given a bound
+	firstOut  time.Time // when the first outcome that was read back was made, zero if unknown
 	next      int64     // offset of the first command not decided
 	lastEvent int64
 	lastOut   int64
@@ -38,13 +40,14 @@ type held struct {
 func NewPartition(a *Aggregate, number int32, next int64, committed Metadata) *Partition {
 	return &Partition{
 		aggregate: a, number: number, held: map[string]held{}, ids: newCommandIDs(committed.Floor),
-		next: next, lastEvent: -1, lastOut: -1,
+		at: committed.At, next: next, lastEvent: -1, lastOut: -1,
 	}
 }
 
 // RecoverEvent folds an event read back from the log. Events come in the order of their offsets.
 func (p *Partition) RecoverEvent(e Event) {
 	p.lastEvent = e.Offset
+	p.next = max(p.next, e.CommandOffset+1)
 	if e.Time.After(p.at) {
 		p.at = e.Time
 	}
@@ -88,6 +91,9 @@ func (p *Partition) RecoverUnreadable(aggregateID string, offset int64, cause er
 // RecoverOutcome takes note of an outcome read back from the log. input is the offset of the command
 // that it answers, which for a repeat is not the outcome's CommandOffset.
 func (p *Partition) RecoverOutcome(o Outcome, input int64) {
+	if p.firstOut.IsZero() && (o.Decision || o.Status == Failed) { // a repeat has the time of what it repeats
+		p.firstOut = o.Time
+	}
 	p.lastOut = o.Offset
 	if o.Time.After(p.at) {
 		p.at = o.Time
@@ -97,13 +103,20 @@ func (p *Partition) RecoverOutcome(o Outcome, input int64) {
 		var hash [16]byte
 		copy(hash[:], o.BodyHash)
 		p.ids.remember(o.AggregateID, id, o.Offset, hash, o.Time)
+		p.keepBound()
 	}
 }
 
 // Metadata is what is committed with the partition's next offset, given that b commits with its last
 // event and outcome at these offsets, -1 for none.
 func (p *Partition) Metadata(b *Batch) Metadata {
-	m := Metadata{Floor: b.floor, LastEvent: p.lastEvent, LastOutcome: p.lastOut, LowestOutcome: p.ids.lowest}
+	m := Metadata{
+		Floor: time.UnixMilli(b.floors.timed), At: b.At,
+		LastEvent: p.lastEvent, LastOutcome: p.lastOut, LowestOutcome: p.ids.lowest,
+	}
+	if p.ids.timed.ended(b.floors.timed)+p.ids.timeless.ended(b.floors.timeless) > 0 {
+		m.LowestOutcome = p.ids.lowestAt(b.floors)
+	}
 	for _, d := range b.Decisions {
 		if d.Outcome == nil || d.OutcomeOffset < 0 {
 			continue
@@ -134,8 +147,8 @@ func (p *Partition) Decided(aggregateID, commandID string) (int64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	e, ok := p.ids.entries[keyOf(aggregateID, id)]
-	return e.outcome, ok
+	e, ok := p.ids.recall(keyOf(aggregateID, id), id, p.ids.floors)
+	return e.outcome - 1, ok
 }
 
 // Input is one record of the commands topic, in order of the offsets.
@@ -181,19 +194,23 @@ type Batch struct {
 	At        time.Time
 	Decisions []*Decision
 
-	floor time.Time
-	held  map[string]held
-	ids   map[idKey]int // index of the decision
+	floors   floors
+	held     map[string]held
+	ids      map[idKey]int // index of the decision
+	timeless int           // how many of ids have no time
 }
 
 // Decide decides commands in order. now is the worker's clock. Inputs that were decided before, by
 // their offset, lead to nothing.
 func (p *Partition) Decide(now time.Time, inputs []Input) *Batch {
 	at := now.UTC().Truncate(time.Millisecond)
+	// By the clock itself: had it once been far ahead, time would stand still where it was, and with it
+	// would the floor.
+	floors, _ := p.ids.floorsFor(at, len(inputs))
 	if at.Before(p.at) {
 		at = p.at
 	}
-	b := &Batch{At: at, Next: p.next, floor: p.ids.floorAt(at), held: map[string]held{}, ids: map[idKey]int{}}
+	b := &Batch{At: at, Next: p.next, floors: floors, held: map[string]held{}, ids: map[idKey]int{}}
 	for _, in := range inputs {
 		if in.Command.Offset < p.next {
 			continue
@@ -228,24 +245,32 @@ func (p *Partition) decide(b *Batch, d *Decision) {
 		d.Outcome = p.outcome(b, c, Failed, CodeKeyReused, "another command was sent under this id")
 		return
 	}
-	if e, ok := p.ids.recall(key, b.floor); ok {
-		if e.bodyHash == c.BodyHash {
-			d.Repeats = e.outcome
+	if e, ok := p.ids.recall(key, id, b.floors); ok {
+		if e.body == bodyOf(c.BodyHash) {
+			d.Repeats = e.outcome - 1
 			return
 		}
 		d.Outcome = p.outcome(b, c, Failed, CodeKeyReused, "another command was sent under this id")
 		return
 	}
-	if t, ok := timeOf(id); ok && t.Before(b.floor) {
-		d.Outcome = p.outcome(b, c, Failed, CodeTooOld, "its id is from "+t.UTC().Format(time.RFC3339)+": too old to be told from a repeat")
+	ms, timed := timeOf(id)
+	switch from := time.UnixMilli(ms).UTC().Format(time.RFC3339); {
+	case timed && ms < b.floors.timed:
+		d.Outcome = p.outcome(b, c, Failed, CodeTooOld, "its id is from "+from+": too old to be told from a repeat")
 		return
-	} else if ok && t.After(b.At.Add(MaxClockAhead)) {
-		d.Outcome = p.outcome(b, c, Failed, CodeFromTheFuture, "its id is from "+t.UTC().Format(time.RFC3339)+", later than now")
+	case timed && ms > b.At.Add(MaxClockAhead).UnixMilli():
+		d.Outcome = p.outcome(b, c, Failed, CodeFromTheFuture, "its id is from "+from+", later than now")
+		return
+	case !timed && !p.ids.timelessFit(b.floors, b.timeless+1):
+		d.Outcome = p.outcome(b, c, Failed, CodeDedupeFull, "too many ids without a time were used within a day to remember another: use a version 7 UUID, or raise --dedupe-memory of ingest")
 		return
 	}
 	p.apply(b, d)
 	if d.Outcome.Decision {
 		b.ids[key] = len(b.Decisions)
+		if !timed {
+			b.timeless++
+		}
 	}
 }
 
@@ -336,7 +361,7 @@ func (p *Partition) outcome(b *Batch, c *Command, status Status, code, detail st
 // and its transaction is known to be committed.
 func (p *Partition) Commit(b *Batch) {
 	p.at, p.next = b.At, b.Next
-	p.ids.advance(b.At)
+	p.ids.advance(b.floors)
 	for id, h := range b.held {
 		p.held[id] = h
 	}

@@ -113,12 +113,16 @@ func (w *topics) checkMetadata(t *rapid.T, p *Partition) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.LastEvent != p.LastEvent() || m.LastOutcome != p.LastOutcome() || m.Floor.UnixMilli() != p.ids.floor.UnixMilli() {
-		t.Fatalf("metadata %s, known %d %d %s", w.metadata, p.LastEvent(), p.LastOutcome(), p.ids.floor)
+	if m.LastEvent != p.LastEvent() || m.LastOutcome != p.LastOutcome() || m.Floor.UnixMilli() != p.ids.floors.timed || !m.At.Equal(p.at) {
+		t.Fatalf("metadata %s, known %d %d %d %s", w.metadata, p.LastEvent(), p.LastOutcome(), p.ids.floors.timed, p.at)
 	}
-	for _, e := range p.ids.entries {
-		if m.LowestOutcome < 0 || m.LowestOutcome > e.outcome {
-			t.Fatalf("metadata %s would not read back the outcome at %d", w.metadata, e.outcome)
+	for _, held := range []idSlices{p.ids.timed, p.ids.timeless} {
+		for _, s := range held.list {
+			for _, e := range s.table {
+				if e.outcome > 0 && (m.LowestOutcome < 0 || m.LowestOutcome > e.outcome-1) {
+					t.Fatalf("metadata %s would not read back the outcome at %d", w.metadata, e.outcome-1)
+				}
+			}
 		}
 	}
 }
@@ -205,7 +209,9 @@ func TestCommandIDsAreForgottenInTime(t *testing.T) {
 		{noon.Add(KeepCommandIDs), [3]string{"too old", "repeat", "repeat"}},
 		{noon.Add(KeepCommandIDs + time.Millisecond), [3]string{"too old", "too old", "repeat"}},
 		{noon.Add(KeepCommandIDs + time.Second), [3]string{"too old", "too old", "repeat"}},
-		{noon.Add(KeepCommandIDs + time.Second + time.Millisecond), [3]string{"too old", "too old", "decided"}},
+		// Those without a time are forgotten by the slice.
+		{noon.Add(KeepCommandIDs + timelessSlice - time.Millisecond), [3]string{"too old", "too old", "repeat"}},
+		{noon.Add(KeepCommandIDs + timelessSlice), [3]string{"too old", "too old", "decided"}},
 		{noon, [3]string{"too old", "too old", "decided"}}, // the floor does not fall with the clock
 	} {
 		for name, known := range map[string]*Partition{"live": p, "recovered": w.recover(t)} {
@@ -235,7 +241,7 @@ func TestCommandIDsAreForgottenInTime(t *testing.T) {
 		}
 	}
 	w.commit(t, p, noon.Add(2*KeepCommandIDs), command(50, "b", "no UUID", Put{1}, nil))
-	if n := len(p.ids.entries); n != 0 {
+	if n := p.CommandIDs().Held; n != 0 {
 		t.Errorf("%d ids are remembered after two days", n)
 	}
 	if w.commit(t, p, noon.Add(2*KeepCommandIDs), command(51, "b", "no UUID", Put{1}, nil)); p.ids.lowest != -1 {

@@ -179,7 +179,7 @@ func TestUnreadableAggregateFailsAlone(t *testing.T) {
 		t.Errorf("last event %d", p.LastEvent())
 	}
 	for i, id := range []string{"gap", "bytes", "cracked", "new"} {
-		d := p.Decide(noon, []Input{command(int64(i), id, timedID(noon, i), Take{1}, expect(1))}).Decisions[0]
+		d := p.Decide(noon, []Input{command(int64(i+1), id, timedID(noon, i), Take{1}, expect(1))}).Decisions[0]
 		if d.Outcome.Status != Failed || d.Outcome.Code != CodeUnreadable || d.Outcome.Detail == "" || d.Outcome.Decision {
 			t.Errorf("%s: %s %q", id, brief(d), d.Outcome.Detail)
 		}

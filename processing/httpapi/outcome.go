@@ -29,6 +29,7 @@ var failureStatus = map[string]int{
 	processing.CodeUndecodable:         http.StatusInternalServerError,
 	processing.CodeUnknownCommandType:  http.StatusInternalServerError,
 	processing.CodeMisplaced:           http.StatusInternalServerError,
+	processing.CodeDedupeFull:          http.StatusServiceUnavailable,
 	processing.CodeOutcomeNotAvailable: http.StatusServiceUnavailable,
 }
 

@@ -55,7 +55,7 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		}
 		o.outcomeStart = high[outcomes].start
 		spans[events] = span{0, high[events].high}
-		spans[outcomes] = span{max(metadata.LowestOutcome, o.outcomeStart), high[outcomes].high}
+		spans[outcomes] = span{max(metadata.FirstOutcome(), o.outcomeStart), high[outcomes].high}
 		owner[events], owner[outcomes] = o, o
 	}
 	if err := s.reader.read(ctx, spans, func(r *kgo.Record) error { return s.replay(ctx, owner, r) }); err != nil {
