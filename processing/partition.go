@@ -195,10 +195,14 @@ type Batch struct {
 	Decisions []*Decision
 
 	floors   floors
+	raised   bool // the floor, for want of memory
 	held     map[string]held
 	ids      map[idKey]int // index of the decision
 	timeless int           // how many of ids have no time
 }
+
+// Raised reports whether the time below which command ids are refused rises with b for want of memory.
+func (b *Batch) Raised() bool { return b.raised }
 
 // Decide decides commands in order. now is the worker's clock. Inputs that were decided before, by
 // their offset, lead to nothing.
@@ -207,10 +211,11 @@ func (p *Partition) Decide(now time.Time, inputs []Input) *Batch {
 	// By the clock itself: had it once been far ahead, time would stand still where it was, and with it
 	// would the floor.
 	floors, _ := p.ids.floorsFor(at, len(inputs))
+	raised := floors.timed > p.ids.floorsAt(at).timed
 	if at.Before(p.at) {
 		at = p.at
 	}
-	b := &Batch{At: at, Next: p.next, floors: floors, held: map[string]held{}, ids: map[idKey]int{}}
+	b := &Batch{At: at, Next: p.next, floors: floors, raised: raised, held: map[string]held{}, ids: map[idKey]int{}}
 	for _, in := range inputs {
 		if in.Command.Offset < p.next {
 			continue

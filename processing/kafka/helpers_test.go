@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -37,6 +38,16 @@ func newID(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return id.String()
+}
+
+// idOfTime returns a new version 7 UUID of a time.
+func idOfTime(at time.Time) string {
+	id := uuid.New()
+	for i := range 6 {
+		id[i] = byte(at.UnixMilli() >> (40 - 8*i))
+	}
+	id[6] = id[6]&0x0f | 0x70
 	return id.String()
 }
 
@@ -109,6 +120,21 @@ func (f *fixture) flow(prefix string, n int) []*kgo.Record {
 		}
 	}
 	return records
+}
+
+// brokersClock has the brokers tell another time than that of the test's host.
+func (f *fixture) brokersClock(now func() time.Time) {
+	f.cluster.ControlKey(int16(kmsg.DescribeTransactions), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.KeepControl()
+		request := q.(*kmsg.DescribeTransactionsRequest)
+		answer := request.ResponseKind().(*kmsg.DescribeTransactionsResponse)
+		for _, id := range request.TransactionalIDs {
+			one := kmsg.NewDescribeTransactionsResponseTransactionState()
+			one.TransactionalID, one.State, one.StartTimestamp = id, "Ongoing", now().UnixMilli()
+			answer.TransactionStates = append(answer.TransactionStates, one)
+		}
+		return answer, nil, true
+	})
 }
 
 // running is a worker at work.

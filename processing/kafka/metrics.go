@@ -21,6 +21,8 @@ type Metrics struct {
 	recovery     prometheus.Histogram   // seconds
 	sessions     prometheus.Counter     // ended by trouble
 	waits        *prometheus.CounterVec // service
+	floorRaised  *prometheus.CounterVec // cause
+	clock        prometheus.Gauge       // seconds
 	progress     *progress
 
 	reg    prometheus.Registerer
@@ -76,6 +78,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		waits: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledgerline_waits_total", Help: "Times that work waited and was tried again: a command for the registry, a processor for whatever it met (its log says what).",
 		}, []string{"who"}),
+		floorRaised: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ledgerline_command_ids_floor_raised_total",
+			Help: "Times that the time below which command ids are refused was raised further than to a day ago: for want of memory, or because of a gap in the log of outcomes.",
+		}, []string{"cause"}),
+		clock: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ledgerline_clock_ahead_seconds",
+			Help: "How far the clock of the process was ahead of the brokers' when a worker last compared them; with more than 30 either way it decides nothing.",
+		}),
 		progress: newProgress(), reg: reg,
 	}
 	if reg != nil {
@@ -83,6 +93,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	return m
 }
+
+// Why the floor was raised.
+const (
+	raisedMemory = "memory"
+	raisedGap    = "gap"
+)
 
 // Who waits.
 const (
@@ -95,7 +111,7 @@ const (
 func (m *Metrics) startWorker(aggregates []*processing.Aggregate) {
 	m.worker.Do(func() {
 		if m.reg != nil {
-			m.reg.MustRegister(m.transaction, m.batch, m.recovery, m.sessions)
+			m.reg.MustRegister(m.transaction, m.batch, m.recovery, m.sessions, m.floorRaised, m.clock)
 		}
 	})
 	for _, a := range aggregates {
@@ -110,6 +126,9 @@ func (m *Metrics) startWorker(aggregates []*processing.Aggregate) {
 		m.transactions.WithLabelValues(result)
 	}
 	m.waits.WithLabelValues(waitsCommand)
+	for _, cause := range []string{raisedMemory, raisedGap} {
+		m.floorRaised.WithLabelValues(cause)
+	}
 }
 
 // deadLetterCauses are the codes of the faults that make a dead letter.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ledgerline/ledgerline/processing"
 )
 
 var (
@@ -17,6 +19,14 @@ var (
 		"Upper bound of how long the oldest undecided command of an owned partition has waited; 0 if there is none.", []string{"topic", "partition"}, nil)
 	stableLagDesc = prometheus.NewDesc("ledgerline_last_stable_offset_lag_records",
 		"Offsets between the last stable offset and the high watermark: what an open transaction hides from read_committed readers.", []string{"topic", "partition"}, nil)
+	idsDesc = prometheus.NewDesc("ledgerline_command_ids",
+		"Command ids that are remembered of an owned partition.", []string{"topic", "partition"}, nil)
+	idsBytesDesc = prometheus.NewDesc("ledgerline_command_ids_bytes",
+		"Memory that the command ids of an owned partition take.", []string{"topic", "partition"}, nil)
+	idsFloorDesc = prometheus.NewDesc("ledgerline_command_ids_floor_age_seconds",
+		"How old a command id with a time may be: older ones are refused. A day, less if the floor was raised, below 0 if it lies ahead of the clock.", []string{"topic", "partition"}, nil)
+	idsFullDesc = prometheus.NewDesc("ledgerline_command_ids_full",
+		"1 if commands of an owned partition wait because the memory of command ids is full of those of the last minute, else 0.", []string{"topic", "partition"}, nil)
 )
 
 // ends is how far a partition reached at the last look.
@@ -29,6 +39,9 @@ type owned struct {
 	next int64
 	// since is a time before which no undecided command was appended.
 	since time.Time
+	// ids is what is remembered of command ids, nil of events; full says that commands wait for it.
+	ids  *processing.CommandIDs
+	full bool
 }
 
 // progress knows where partitions end and how far their owners are, and tells both when it is
@@ -94,6 +107,15 @@ func (p *progress) decided(owner any, tp topicPartition, next int64, at time.Tim
 	}
 }
 
+// remember notes what is remembered of command ids.
+func (p *progress) remember(owner any, tp topicPartition, ids processing.CommandIDs, full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o := p.owned[tp]; o != nil && o.owner == owner {
+		o.ids, o.full = &ids, full
+	}
+}
+
 // idle says that owner was just offered nothing: where nothing is hidden by an open transaction, there
 // is nothing, whatever the offsets say, for a marker is no command.
 func (p *progress) idle(owner any) {
@@ -122,6 +144,10 @@ func (p *progress) Describe(to chan<- *prometheus.Desc) {
 	to <- commandsLagDesc
 	to <- commandsAgeDesc
 	to <- stableLagDesc
+	to <- idsDesc
+	to <- idsBytesDesc
+	to <- idsFloorDesc
+	to <- idsFullDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -144,6 +170,16 @@ func (p *progress) Collect(to chan<- prometheus.Metric) {
 			continue
 		}
 		count[tp.topic]++
+		if o.ids != nil {
+			partition, full := strconv.Itoa(int(tp.partition)), 0.0
+			if o.full {
+				full = 1
+			}
+			gauge(idsDesc, float64(o.ids.Held), tp.topic, partition)
+			gauge(idsBytesDesc, float64(o.ids.Bytes), tp.topic, partition)
+			gauge(idsFloorDesc, min(now.Sub(o.ids.Floor), processing.KeepCommandIDs).Seconds(), tp.topic, partition)
+			gauge(idsFullDesc, full, tp.topic, partition)
+		}
 		e, looked := p.ends[tp]
 		if o.next < 0 || !looked {
 			continue

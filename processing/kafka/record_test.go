@@ -41,6 +41,7 @@ func TestRecordsOfACommand(t *testing.T) {
 	f := newFixture(t, 1)
 	// Half a millisecond more than what is kept of it.
 	now := time.Date(2026, 3, 1, 12, 0, 0, 123_456_789, time.UTC)
+	f.brokersClock(func() time.Time { return now })
 	w := f.worker("slot-0", func(c *WorkerConfig) { c.Now = func() time.Time { return now } }).waitReady()
 	o := f.observe()
 	placedSchema, err := f.registry.SchemaID(t.Context(), placedSubject, schemaText(t, "OrderPlaced"))

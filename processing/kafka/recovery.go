@@ -35,6 +35,7 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 	recovered := map[topicPartition]*ownedPartition{}
 	spans := map[topicPartition]span{}
 	owner := map[topicPartition]*ownedPartition{} // by events and by outcomes partition
+	known := map[topicPartition]*processing.Metadata{}
 	for tp, epoch := range tps {
 		a := s.aggregates[tp.topic]
 		at, metadata := committed[tp].At, processing.Metadata{LastEvent: -1, LastOutcome: -1, LowestOutcome: -1}
@@ -42,11 +43,13 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 			if metadata, err = processing.ParseMetadata(committed[tp].Metadata); err != nil {
 				return nil, fmt.Errorf("group %s has an offset of %s that no worker committed (somebody reset it?): %w; run: kafka-consumer-groups.sh --delete-offsets --group %s --topic %s (events and outcomes then say where to go on)", s.cfg.Group, tp, err, s.cfg.Group, tp.topic)
 			}
+			known[tp] = &metadata
 		}
 		if end := high[tp].high; at > end {
 			return nil, fmt.Errorf("commands of %s end at %d, before the committed offset %d: the topic was recreated or truncated; %s", tp, end, at, anotherPrefix)
 		}
 		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), epoch: epoch, from: max(at, 0)}
+		o.BoundCommandIDs(s.cfg.Now(), s.share(len(tps)+len(s.owned)))
 		recovered[tp] = o
 		events := topicPartition{s.cfg.Topics.Events(a.Name), tp.partition}
 		outcomes := topicPartition{s.cfg.Topics.Outcomes(a.Name), tp.partition}
@@ -66,9 +69,8 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		if own, ok := s.w.committed[tp]; ok {
 			least = own
 		}
-		if m := committed[tp]; m.At >= 0 {
-			metadata, _ := processing.ParseMetadata(m.Metadata) // parsed above
-			least = max(least, metadata.LastEvent)
+		if m := known[tp]; m != nil {
+			least = max(least, m.LastEvent)
 		}
 		if o.LastEvent() < least {
 			return nil, fmt.Errorf("recovered %s up to event %d, but event %d was committed: the log of %s is not whole; %s", tp, o.LastEvent(), least, s.cfg.Topics.Events(s.aggregates[tp.topic].Name), anotherPrefix)
@@ -78,6 +80,7 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		if end := high[tp].high; o.Next() > end {
 			return nil, fmt.Errorf("commands of %s end at %d, but command %d was decided: the topic was recreated or truncated; %s", tp, end, o.Next()-1, anotherPrefix)
 		}
+		s.checkOutcomes(ctx, tp, o, known[tp])
 	}
 	return recovered, nil
 }

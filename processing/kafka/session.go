@@ -43,6 +43,8 @@ type ownedPartition struct {
 	from int64
 	// outcomeStart is where the log of outcomes began at recovery.
 	outcomeStart int64
+	// full says that it is not polled, because the memory of command ids is full.
+	full bool
 }
 
 // onAssigned is called by the client before it fetches anything of the new partitions: they stay
@@ -79,9 +81,13 @@ func (s *session) epochOf(tp topicPartition) uint64 {
 
 // step recovers what was assigned, polls once and runs one transaction.
 func (s *session) step(ctx context.Context) error {
+	if err := s.w.held(); err != nil {
+		return err
+	}
 	if err := s.reconcile(ctx); err != nil {
 		return err
 	}
+	s.admit(ctx)
 	// The poll is bounded so that a new assignment, which is paused, is recovered soon.
 	pctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	fetches := s.tx.PollRecords(pctx, s.cfg.MaxBatch)
@@ -139,6 +145,7 @@ func (s *session) reconcile(ctx context.Context) error {
 		if s.epochOf(tp) == o.epoch {
 			s.owned[tp] = o
 			s.cfg.Metrics.progress.own(s, tp, o.Next())
+			s.cfg.Metrics.progress.remember(s, tp, o.CommandIDs(), false)
 			resume[tp.topic] = append(resume[tp.topic], tp.partition)
 		}
 	}

@@ -76,6 +76,10 @@ func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
 		b := t.batches[tp]
 		o := s.owned[tp]
 		o.Commit(b)
+		if b.Raised() {
+			s.cfg.Metrics.floorRaised.WithLabelValues(raisedMemory).Inc()
+		}
+		s.cfg.Metrics.progress.remember(s, tp, o.CommandIDs(), o.full)
 		s.w.committed[tp] = o.LastEvent()
 		s.cfg.Metrics.progress.decided(s, tp, o.Next(), t.appended[tp])
 		for _, d := range b.Decisions {
@@ -267,6 +271,7 @@ func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
 	// The end of ctx must not tear a transaction: what is begun is ended, within its deadline.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
+	began := s.cfg.Now()
 	if err := s.tx.Begin(); err != nil {
 		return false, fmt.Errorf("beginning transaction: %w", err)
 	}
@@ -282,7 +287,11 @@ func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
 		})
 	}
 	flushErr := s.tx.Client().Flush(ctx)
-	if err := errors.Join(flushErr, failed); err != nil {
+	err := errors.Join(flushErr, failed)
+	if err == nil && len(t.produced) > 0 {
+		err = s.checkClock(ctx, began)
+	}
+	if err != nil {
 		if _, endErr := s.tx.End(ctx, kgo.TryAbort); endErr != nil {
 			return false, errors.Join(err, endErr)
 		}

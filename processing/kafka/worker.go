@@ -37,8 +37,14 @@ type WorkerConfig struct {
 	KeepSlot bool
 	// MaxBatch is the most commands in a transaction. Defaults to 2000.
 	MaxBatch int
+	// DedupeMemory bounds, in bytes, what is kept of command ids, shared equally by the partitions that the
+	// worker owns; eight batches fit in any case. Defaults to DefaultDedupeMemory.
+	DedupeMemory int64
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
+	// Hold returns why nothing may be decided at present, nil if it may, as when a clock is wrong that is
+	// not the brokers': the worker then leaves its partitions to others. It must not block. Defaults to nil.
+	Hold func() error
 	// Committed is told of every decision after its commit, in order within a partition; it must not
 	// block. Defaults to nobody.
 	Committed func(processing.Outcome)
@@ -58,6 +64,9 @@ const (
 	closeTimeout = 5 * time.Second
 	pollTimeout  = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second
+	// maxHold is the longest pause after a session in which nothing might be decided: each new one takes
+	// partitions from others.
+	maxHold = 30 * time.Second
 )
 
 // FencedError says that another process has taken the worker's slot. The process must end: a new
@@ -83,6 +92,9 @@ type Worker struct {
 	ready chan struct{}
 	// trouble is why the last session ended, nil once partitions are recovered.
 	trouble atomic.Pointer[error]
+	// hold is why nothing may be decided at present, full which partitions wait for memory; nil for no reason.
+	hold, full atomic.Pointer[error]
+	clock      brokerClock
 	// committed is the last event offset that this worker has seen committed, over all its sessions.
 	committed map[topicPartition]int64
 	counts    map[string]int32 // partitions by topic
@@ -102,8 +114,14 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.MaxBatch == 0 {
 		cfg.MaxBatch = 2000
 	}
+	if cfg.DedupeMemory == 0 {
+		cfg.DedupeMemory = DefaultDedupeMemory
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Hold == nil {
+		cfg.Hold = func() error { return nil }
 	}
 	if cfg.Committed == nil {
 		cfg.Committed = func(processing.Outcome) {}
@@ -130,10 +148,13 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 // Ready is closed once the worker has owned and recovered its first partitions.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
-// Trouble returns why no commands are decided at present, nil if none is known.
+// Trouble returns why no commands are decided at present, or not those of all partitions, nil if no reason
+// is known.
 func (w *Worker) Trouble() error {
-	if err := w.trouble.Load(); err != nil {
-		return *err
+	for _, why := range []*atomic.Pointer[error]{&w.clock.off, &w.hold, &w.trouble, &w.full} {
+		if err := why.Load(); err != nil {
+			return *err
+		}
 	}
 	return nil
 }
@@ -149,25 +170,37 @@ func (w *Worker) Run(ctx context.Context) error {
 			return &FencedError{Slot: w.cfg.Slot, Cause: err}
 		}
 		if ctx.Err() != nil {
-			return w.leave(context.WithoutCancel(ctx))
+			if !w.cfg.KeepSlot {
+				w.leave(context.WithoutCancel(ctx))
+			}
+			return nil
 		}
 		if w.cfg.Now().Sub(began) > time.Minute {
 			backoff = 100 * time.Millisecond
 		}
 		w.trouble.Store(&err)
+		w.full.Store(nil)
+		longest := maxBackoff
+		if isHeld(err) {
+			longest = maxHold
+			w.leave(ctx)
+		}
 		w.cfg.Metrics.sessions.Inc()
 		w.often.WarnContext(ctx, "worker session ended, a new one begins", "err", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(backoff):
 		}
-		backoff = min(2*backoff, maxBackoff)
+		backoff = min(2*backoff, longest)
 	}
 }
 
 // session runs one session from its first request to its end. It always returns an error but for the
 // end of ctx.
 func (w *Worker) session(ctx context.Context) error {
+	if err := w.held(); err != nil {
+		return err
+	}
 	s := &session{w: w, cfg: &w.cfg, log: w.cfg.Log, assigned: map[topicPartition]uint64{}, owned: map[topicPartition]*ownedPartition{}}
 	s.aggregates = map[string]*processing.Aggregate{}
 	var topics []string
@@ -222,25 +255,20 @@ func (w *Worker) session(ctx context.Context) error {
 }
 
 // leave gives the slot's partitions to the other workers at once. Closing a static member does not.
-func (w *Worker) leave(ctx context.Context) error {
-	if w.cfg.KeepSlot {
-		return nil
-	}
+func (w *Worker) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	cl, err := kgo.NewClient(clientOptions(w.cfg.Client)...)
-	if err != nil {
-		return fmt.Errorf("leaving group %s: %w", w.cfg.Group, err)
-	}
-	defer cl.Close()
-	left, err := kadm.NewClient(cl).LeaveGroup(ctx, kadm.LeaveGroup(w.cfg.Group).Reason("shutting down").InstanceIDs(w.cfg.Slot))
 	if err == nil {
-		err = left.Error()
+		defer cl.Close()
+		var left kadm.LeaveGroupResponses
+		if left, err = kadm.NewClient(cl).LeaveGroup(ctx, kadm.LeaveGroup(w.cfg.Group).Reason("shutting down").InstanceIDs(w.cfg.Slot)); err == nil {
+			err = left.Error()
+		}
 	}
 	if err != nil && !errors.Is(err, kerr.UnknownMemberID) {
 		w.cfg.Log.WarnContext(ctx, "worker could not leave its group: its partitions wait for the session timeout", "err", err)
 	}
-	return nil
 }
 
 // isFenced reports whether err means that another process has the worker's slot.
