@@ -78,13 +78,17 @@ func (p *Partition) unknownUntil(now time.Time, committed *Metadata, start int64
 	}
 	// Nobody knows how far outcomes went. But whatever was accepted has left its event.
 	switch {
-	case p.lastOut >= 0:
-		return p.at, "no offset is committed, as if it had expired"
+	case p.lastOut >= 0 && p.lastCommand > p.lastInput:
+		return p.at, fmt.Sprintf("no offset is committed, command %d has led to events, and outcomes end with that of command %d", p.lastCommand, p.lastInput)
+	case p.lastOut >= 0 && start == 0:
+		return now, ""
+	case p.lastOut >= 0 && !p.firstOut.IsZero():
+		return p.firstOut, fmt.Sprintf("no offset is committed, and outcomes begin at %d", start)
 	case p.lastEvent < 0 && start == 0:
 		return now, ""
 	case p.at.After(now):
-		return p.at, "no offset is committed, and there are no outcomes"
+		return p.at, "no offset is committed, and no decision is among the outcomes"
 	default:
-		return now, "no offset is committed, and there are no outcomes"
+		return now, "no offset is committed, and no decision is among the outcomes"
 	}
 }

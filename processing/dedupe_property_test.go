@@ -36,11 +36,10 @@ type dedupeWorld struct {
 
 // modelID is an id that was decided.
 type modelID struct {
-	offset  int64 // of the outcome
-	refused bool
-	at      time.Time
-	lost    bool // the outcome is gone from the log
-	// unknowable: it was a refusal, its outcome was lost, and then the offsets that knew of it were.
+	offset int64 // of the outcome
+	at     time.Time
+	lost   bool // the outcome is gone from the log
+	// unknowable: its outcome was lost, and so were the offsets that knew of it.
 	unknowable bool
 }
 
@@ -186,7 +185,7 @@ func (w *dedupeWorld) check(before CommandIDs, b *Batch) {
 			if was {
 				w.hit("timeless decided again")
 			}
-			w.model[key] = modelID{offset: d.OutcomeOffset, at: o.Time, refused: o.Status == Refused}
+			w.model[key] = modelID{offset: d.OutcomeOffset, at: o.Time}
 		case o.Status != Failed: // a repeat
 			w.hit("repeated")
 			if !was || o.CommandOffset != w.outcomes[known.offset].CommandOffset {
@@ -238,8 +237,8 @@ func (w *dedupeWorld) lose() {
 	if len(w.outcomes) == 0 {
 		return
 	}
-	offsets := slices.Sorted(maps.Keys(w.outcomes))
 	from, to := w.start, w.nextOutcome // what goes
+	offsets, without := slices.Sorted(maps.Keys(w.outcomes)), w.metadata == ""
 	what := rapid.SampledFrom([]string{"front lost", "front lost", "tail lost", "all lost", "offsets lost"}).Draw(t, "what")
 	cut := rapid.SampledFrom(offsets[max(0, len(offsets)-20):]).Draw(t, "cut")
 	switch what {
@@ -248,11 +247,11 @@ func (w *dedupeWorld) lose() {
 	case "tail lost": // and what was there is written over
 		from, w.nextOutcome = cut, cut
 	case "all lost": // a new topic
-		w.start, w.nextOutcome = 0, 0
+		from, w.start, w.nextOutcome = 0, 0, 0
 	case "offsets lost": // they expired, and retention went on
 		to, w.start = cut, cut
 		w.next, w.metadata = w.next+int64(w.fresh), ""
-		w.topics.next, w.floor = 0, time.Time{}
+		w.topics.next, w.floor, w.at = 0, time.Time{}, time.Time{}
 	}
 	w.hit(what)
 	w.pending = true
@@ -262,10 +261,11 @@ func (w *dedupeWorld) lose() {
 		}
 	}
 	for key, known := range w.model {
+		known.unknowable = known.unknowable || known.lost && what == "offsets lost"
 		if known.offset >= from && known.offset < to {
 			known.lost = true
+			known.unknowable = known.unknowable || without && to > from && w.nextOutcome == from
 		}
-		known.unknowable = known.unknowable || known.refused && known.lost && what == "offsets lost"
 		w.model[key] = known
 	}
 }

@@ -26,6 +26,8 @@ type Partition struct {
 	next      int64     // offset of the first command not decided
 	lastEvent int64
 	lastOut   int64
+	// Of what was read back, the highest offset of a command with events, and of one with an outcome.
+	lastCommand, lastInput int64
 }
 
 // held is an aggregate as of its last event.
@@ -40,13 +42,14 @@ type held struct {
 func NewPartition(a *Aggregate, number int32, next int64, committed Metadata) *Partition {
 	return &Partition{
 		aggregate: a, number: number, held: map[string]held{}, ids: newCommandIDs(committed.Floor),
-		at: committed.At, next: next, lastEvent: -1, lastOut: -1,
+		at: committed.At, next: next, lastEvent: -1, lastOut: -1, lastCommand: -1, lastInput: -1,
 	}
 }
 
 // RecoverEvent folds an event read back from the log. Events come in the order of their offsets.
 func (p *Partition) RecoverEvent(e Event) {
 	p.lastEvent = e.Offset
+	p.lastCommand = max(p.lastCommand, e.CommandOffset)
 	p.next = max(p.next, e.CommandOffset+1)
 	if e.Time.After(p.at) {
 		p.at = e.Time
@@ -98,6 +101,7 @@ func (p *Partition) RecoverOutcome(o Outcome, input int64) {
 	if o.Time.After(p.at) {
 		p.at = o.Time
 	}
+	p.lastInput = max(p.lastInput, input)
 	p.next = max(p.next, input+1)
 	if id, err := uuid.Parse(o.CommandID); err == nil && o.Decision {
 		var hash [16]byte

@@ -291,9 +291,7 @@ func TestRecoveryWaitsForAnOpenTransaction(t *testing.T) {
 			f := newFixture(t, 1)
 			home := PartitionOf("o-1", testPartitions)
 			// The predecessor decides place in a transaction of its own: event and outcome, its offset last.
-			// It did so a while ago: without an offset of its own, ids of the minute after are refused.
-			then := time.Now().Add(-2 * time.Minute)
-			placed := f.command("o-1", idOfTime(then), place)
+			placed := f.command("o-1", newID(t), place)
 			f.send(placed)
 			dead := f.kgo(kgo.TransactionalID("slot-dead"), kgo.TransactionTimeout(time.Minute), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 			if err := dead.BeginTransaction(); err != nil {
@@ -305,7 +303,7 @@ func TestRecoveryWaitsForAnOpenTransaction(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := decided.Decide(then, []processing.Input{in}).Decisions[0]
+			d := decided.Decide(time.Now(), []processing.Input{in}).Decisions[0]
 			event, err := wr.eventRecord(t.Context(), d.Events[0])
 			if err != nil {
 				t.Fatal(err)
