@@ -6,6 +6,7 @@ type ingestCLI struct {
 	versionFlag
 	Serve       ingestServe     `cmd:"" help:"Decide commands, from HTTP and from Kafka, until interrupted."`
 	Send        ingestSend      `cmd:"" help:"Send commands from a file of JSON lines and wait for what becomes of them."`
+	Floor       ingestFloor     `cmd:"" help:"Show the time below which command ids are refused; raise or reset it."`
 	Healthcheck healthcheckVerb `cmd:"" help:"Exit 0 if the process at the admin address is ready."`
 }
 
@@ -17,11 +18,12 @@ func RunIngest(ctx context.Context, app App, p Process) int {
 type ingestServe struct {
 	connectFlags
 	listenFlags
-	Instance                 string `env:"LEDGERLINE_INSTANCE" help:"Tells this process from its siblings, over restarts (default: the host's name)."`
-	Workers                  int    `env:"LEDGERLINE_WORKERS" default:"1" help:"Write loops side by side (default ${default})."`
-	KeepSlot                 bool   `env:"LEDGERLINE_KEEP_SLOT" help:"Keep the partitions at the end, for a restart within seconds."`
-	Queries                  bool   `env:"LEDGERLINE_QUERIES" help:"Answer queries, too, from Redis: one address for everything."`
-	AllowTransactionVersion1 bool   `name:"allow-transaction-version-1" env:"LEDGERLINE_ALLOW_TRANSACTION_VERSION_1" help:"Accept brokers on which a late request of one transaction may end up in the next: nothing is proven there."`
+	Instance                 string   `env:"LEDGERLINE_INSTANCE" help:"Tells this process from its siblings, over restarts (default: the host's name)."`
+	Workers                  int      `env:"LEDGERLINE_WORKERS" default:"1" help:"Write loops side by side (default ${default})."`
+	KeepSlot                 bool     `env:"LEDGERLINE_KEEP_SLOT" help:"Keep the partitions at the end, for a restart within seconds."`
+	DedupeMemory             byteSize `env:"LEDGERLINE_DEDUPE_MEMORY" default:"256MiB" placeholder:"SIZE" help:"Memory of the process for command ids, shared equally by workers and partitions. Fuller, older ids are refused; eight batches a partition fit in any case (default ${default})."`
+	Queries                  bool     `env:"LEDGERLINE_QUERIES" help:"Answer queries, too, from Redis: one address for everything."`
+	AllowTransactionVersion1 bool     `name:"allow-transaction-version-1" env:"LEDGERLINE_ALLOW_TRANSACTION_VERSION_1" help:"Accept brokers on which a late request of one transaction may end up in the next: nothing is proven there."`
 }
 
 // Run serves.
@@ -34,6 +36,7 @@ func (v ingestServe) Run(ctx context.Context, app App, p Process) error {
 	i, err := NewIngest(ctx, app, IngestConfig{
 		Connection: conn, Instance: v.Instance, Workers: v.Workers, KeepSlot: v.KeepSlot,
 		AllowTransactionVersion1: v.AllowTransactionVersion1, Queries: v.Queries,
+		DedupeMemory: int64(v.DedupeMemory),
 	})
 	if err != nil {
 		return startError(err)

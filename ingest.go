@@ -1,6 +1,7 @@
 package ledgerline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ type IngestConfig struct {
 	Workers int
 	// KeepSlot keeps the partitions of a worker that ends for its restart. Defaults to giving them up.
 	KeepSlot bool
+	// DedupeMemory bounds, in bytes, what the process keeps of command ids; workers share it equally.
+	// Defaults to kafka.DefaultDedupeMemory.
+	DedupeMemory int64
 	// AllowTransactionVersion1 accepts brokers on which a delayed request of one transaction may end up
 	// in the next. Defaults to refusing them: no claim of zero loss holds there.
 	AllowTransactionVersion1 bool
@@ -94,11 +98,13 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	if i.sender, err = l.sender(ctx); err != nil {
 		return l.brokersError(err)
 	}
-	for _, slot := range cfg.slots(l.app) {
+	slots := cfg.slots(l.app)
+	for _, slot := range slots {
 		w, err := kafka.NewWorker(kafka.WorkerConfig{
 			Client: l.kafka, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
 			Group: l.app.ingestGroup(cfg.Prefix), Slot: slot,
-			KeepSlot: cfg.KeepSlot, Log: l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
+			DedupeMemory: cmp.Or(cfg.DedupeMemory, kafka.DefaultDedupeMemory) / int64(len(slots)),
+			KeepSlot:     cfg.KeepSlot, Log: l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
 		})
 		if err != nil {
 			return err
