@@ -5,6 +5,7 @@
 //	ops.jsonl      an Op per command that a client sent, in the order of their ends
 //	faults.jsonl   a Fault for everything that was done to the system and struck
 //	takeovers.jsonl a Takeover for every partition that lost its worker and got one again
+//	scalings.jsonl a Scaling for every partition each time that a process left in good order or joined
 //	log.jsonl      a Record for every committed record of every topic at the end, as a plain client reads it
 //
 // It owns the form and nothing else. It imports nothing of the product, and neither does the checker.
@@ -92,6 +93,18 @@ type Takeover struct {
 	Quiet bool `json:"quiet"`
 }
 
+// Scaling is how long a partition stood still while the number of processes changed in good order. Times
+// are nanoseconds.
+type Scaling struct {
+	Slot string `json:"slot"` // of the process that left or joined
+	// Kind is "left" or "joined".
+	Kind      string `json:"kind"`
+	At        int64  `json:"at"`
+	Partition int32  `json:"partition"`
+	// Waited is the longest that a command waited which was sent to the partition from then on.
+	Waited int64 `json:"waited"`
+}
+
 // Record is a record as it lies in Kafka.
 type Record struct {
 	Topic     string      `json:"topic"`
@@ -131,10 +144,11 @@ func Create(dir string, run Run) (*Writer, error) {
 	return &Writer{dir: dir, files: map[string]*file{}}, nil
 }
 
-// Op, Fault, Takeover and Record add a line each. An error is told by Close.
+// Op, Fault, Takeover, Scaling and Record add a line each. An error is told by Close.
 func (w *Writer) Op(o Op)             { w.add("ops.jsonl", o) }
 func (w *Writer) Fault(f Fault)       { w.add("faults.jsonl", f) }
 func (w *Writer) Takeover(t Takeover) { w.add("takeovers.jsonl", t) }
+func (w *Writer) Scaling(s Scaling)   { w.add("scalings.jsonl", s) }
 func (w *Writer) Record(r Record)     { w.add("log.jsonl", r) }
 
 func (w *Writer) add(name string, value any) {
@@ -189,10 +203,11 @@ func ReadRun(dir string) (Run, error) {
 	return run, nil
 }
 
-// Ops, Faults, Takeovers and Records read a folder's files. A file that is not there has no lines.
+// Ops, Faults, Takeovers, Scalings and Records read a folder's files. A file that is not there has no lines.
 func Ops(dir string) ([]Op, error)             { return read[Op](dir, "ops.jsonl") }
 func Faults(dir string) ([]Fault, error)       { return read[Fault](dir, "faults.jsonl") }
 func Takeovers(dir string) ([]Takeover, error) { return read[Takeover](dir, "takeovers.jsonl") }
+func Scalings(dir string) ([]Scaling, error)   { return read[Scaling](dir, "scalings.jsonl") }
 func Records(dir string) ([]Record, error)     { return read[Record](dir, "log.jsonl") }
 
 func read[T any](dir, name string) ([]T, error) {
