@@ -20,6 +20,7 @@ type Metrics struct {
 	batch        prometheus.Histogram   // commands
 	recovery     prometheus.Histogram   // seconds
 	sessions     prometheus.Counter     // ended by trouble
+	finished     prometheus.Counter     // partitions in which a transaction hung
 	waits        *prometheus.CounterVec // service
 	progress     *progress
 
@@ -73,6 +74,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		sessions: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ledgerline_worker_sessions_ended_total", Help: "Sessions of the write loop that ended in an error; a new one begins each time.",
 		}),
+		finished: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ledgerline_hanging_transactions_finished_total", Help: "Partitions of events and outcomes in which a transaction hung that Kafka took for ended, and which the worker finished.",
+		}),
 		waits: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledgerline_waits_total", Help: "Times that work waited and was tried again: a command for the registry, a processor for whatever it met (its log says what).",
 		}, []string{"who"}),
@@ -95,7 +99,7 @@ const (
 func (m *Metrics) startWorker(aggregates []*processing.Aggregate) {
 	m.worker.Do(func() {
 		if m.reg != nil {
-			m.reg.MustRegister(m.transaction, m.batch, m.recovery, m.sessions)
+			m.reg.MustRegister(m.transaction, m.batch, m.recovery, m.sessions, m.finished)
 		}
 	})
 	for _, a := range aggregates {

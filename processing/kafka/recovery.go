@@ -19,6 +19,8 @@ const anotherPrefix = "restore it, or set --prefix to begin anew"
 // makes it right: first the stable committed offset (so the predecessor's transaction has ended or
 // will be seen), then the high watermark of events and outcomes (the last stable offset would hide
 // what an ending transaction is about to make visible), then a read_committed read up to that mark.
+// A partition in which a transaction is still open is left out, for a later call: whoever owns others
+// goes on with them.
 func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]*ownedPartition, error) {
 	committed, err := s.committed(ctx, tps)
 	if err != nil {
@@ -32,11 +34,27 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 	if err != nil {
 		return nil, err
 	}
+	stable, err := s.adm.ListCommittedOffsets(ctx, topics...)
+	if err == nil {
+		err = stable.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing last stable offsets: %w", err)
+	}
+	open := func(tp topicPartition) bool {
+		at, _ := stable.Lookup(tp.topic, tp.partition)
+		return at.Offset < high[tp].high
+	}
 	recovered := map[topicPartition]*ownedPartition{}
 	spans := map[topicPartition]span{}
 	owner := map[topicPartition]*ownedPartition{} // by events and by outcomes partition
 	for tp, epoch := range tps {
 		a := s.aggregates[tp.topic]
+		events := topicPartition{s.cfg.Topics.Events(a.Name), tp.partition}
+		outcomes := topicPartition{s.cfg.Topics.Outcomes(a.Name), tp.partition}
+		if _, ok := committed[tp]; !ok || open(events) || open(outcomes) {
+			continue
+		}
 		at, metadata := committed[tp].At, processing.Metadata{LastEvent: -1, LastOutcome: -1, LowestOutcome: -1}
 		if at >= 0 {
 			if metadata, err = processing.ParseMetadata(committed[tp].Metadata); err != nil {
@@ -48,8 +66,6 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		}
 		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), epoch: epoch, from: max(at, 0)}
 		recovered[tp] = o
-		events := topicPartition{s.cfg.Topics.Events(a.Name), tp.partition}
-		outcomes := topicPartition{s.cfg.Topics.Outcomes(a.Name), tp.partition}
 		if high[events].start > 0 {
 			return nil, fmt.Errorf("log of events %s begins at %d, not at 0: without its beginning no state is right", events, high[events].start)
 		}
@@ -108,30 +124,29 @@ func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPar
 	return nil
 }
 
-// committed fetches the committed offsets with their metadata, -1 where there is none. It blocks while
-// a transaction that commits them is open.
+// committed fetches the committed offsets with their metadata, -1 where there is none. It leaves out
+// those that an open transaction is about to change.
 func (s *session) committed(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]kadm.Offset, error) {
 	var topics []string
 	for topic := range s.aggregates {
 		topics = append(topics, topic)
 	}
 	fetched, err := s.adm.FetchOffsetsForTopics(kadm.RequireStable(ctx), s.cfg.Group, topics...)
-	if err == nil {
-		err = fetched.Error()
-	}
-	if errors.Is(err, kerr.UnstableOffsetCommit) {
-		err = fmt.Errorf("a transaction has not ended; if it does not within a minute, see docs/guides/hanging-transactions.md: %w", err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("fetching committed offsets of group %s: %w", s.cfg.Group, err)
-	}
 	found := map[topicPartition]kadm.Offset{}
 	for tp := range tps {
 		o, ok := fetched.Lookup(tp.topic, tp.partition)
-		if !ok {
+		switch {
+		case !ok:
 			o.At = -1
+		case errors.Is(o.Err, kerr.UnstableOffsetCommit):
+			continue
+		case err == nil:
+			err = o.Err
 		}
 		found[tp] = o.Offset
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetching committed offsets of group %s: %w", s.cfg.Group, err)
 	}
 	return found, nil
 }

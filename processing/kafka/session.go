@@ -32,6 +32,8 @@ type session struct {
 
 	// owned holds the recovered partitions. Only step touches it.
 	owned map[topicPartition]*ownedPartition
+	// waits says since when a partition waits for the end of an open transaction. Only step touches it.
+	waits map[topicPartition]time.Time
 }
 
 // ownedPartition is a partition of a commands topic that has been recovered.
@@ -134,6 +136,12 @@ func (s *session) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.wait(fresh, recovered); err != nil {
+		return err
+	}
+	if len(recovered) == 0 {
+		return nil
+	}
 	resume := map[string][]int32{}
 	for tp, o := range recovered {
 		if s.epochOf(tp) == o.epoch {
@@ -143,7 +151,9 @@ func (s *session) reconcile(ctx context.Context) error {
 		}
 	}
 	s.tx.Client().ResumeFetchPartitions(resume)
-	s.w.trouble.Store(nil)
+	if len(s.waits) == 0 {
+		s.w.trouble.Store(nil)
+	}
 	took := time.Since(began)
 	s.cfg.Metrics.recovery.Observe(took.Seconds())
 	s.log.InfoContext(ctx, "partitions recovered", "partitions", len(recovered), "took", took)
@@ -152,6 +162,34 @@ func (s *session) reconcile(ctx context.Context) error {
 	default:
 		close(s.w.ready)
 	}
+	return nil
+}
+
+// wait notes which of the fresh partitions were not recovered, since a transaction is open there. One that
+// stays open for longer than Kafka lets it is told of, and has the session end, now and then, so that the
+// next one finishes what the slot itself may have left.
+func (s *session) wait(fresh map[topicPartition]uint64, recovered map[topicPartition]*ownedPartition) error {
+	now := time.Now()
+	waits := map[topicPartition]time.Time{}
+	for tp := range fresh {
+		if recovered[tp] != nil {
+			continue
+		}
+		since, ok := s.waits[tp]
+		if !ok {
+			since = now
+		}
+		waits[tp] = since
+		if now.Sub(since) < openPatience {
+			continue
+		}
+		err := fmt.Errorf("%s waits since %s: %w", tp, since.UTC().Format(time.RFC3339), errOpen)
+		s.w.trouble.Store(&err)
+		if now.Sub(s.w.finished) > finishEvery {
+			return err
+		}
+	}
+	s.waits = waits
 	return nil
 }
 

@@ -267,6 +267,7 @@ func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
 	// The end of ctx must not tear a transaction: what is begun is ended, within its deadline.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
+	defer s.w.watch()()
 	if err := s.tx.Begin(); err != nil {
 		return false, fmt.Errorf("beginning transaction: %w", err)
 	}

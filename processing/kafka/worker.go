@@ -58,6 +58,14 @@ const (
 	closeTimeout = 5 * time.Second
 	pollTimeout  = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second
+	// openPatience is how long a transaction may stay open: its timeout, and the broker's looking for those
+	// past theirs, by default every 10 s.
+	openPatience = transactionTimeout + 20*time.Second
+	// hungAfter is how long a transaction may take in which every step has a deadline: whatever takes longer
+	// does not heed it, and never ends.
+	hungAfter = 3 * endTimeout
+	// finishEvery is how often a worker ends its session for one that stays open for longer.
+	finishEvery = 10 * time.Minute
 )
 
 // FencedError says that another process has taken the worker's slot. The process must end: a new
@@ -73,6 +81,10 @@ func (e *FencedError) Error() string {
 
 func (e *FencedError) Unwrap() error { return e.Cause }
 
+// errHung says that a transaction did not heed its deadline. The process must end: what hangs cannot be
+// stopped.
+var errHung = fmt.Errorf("the write loop hangs in a transaction for more than %s; this process ends, its restart goes on", hungAfter)
+
 // Worker decides the commands of the partitions that its group gives it: one transaction at a time,
 // with events, outcomes, dead letters and the commands' offsets in it.
 type Worker struct {
@@ -86,6 +98,10 @@ type Worker struct {
 	// committed is the last event offset that this worker has seen committed, over all its sessions.
 	committed map[topicPartition]int64
 	counts    map[string]int32 // partitions by topic
+	// finished is when finish last ran.
+	finished time.Time
+	// hung has an element once a transaction hangs.
+	hung chan struct{}
 }
 
 // NewWorker checks the configuration. It connects to nothing.
@@ -124,6 +140,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	return &Worker{
 		cfg: cfg, often: processing.Sparing(cfg.Log), wire: &wire{topics: cfg.Topics, codec: cfg.Codec, source: cfg.Source},
 		ready: make(chan struct{}), committed: map[topicPartition]int64{}, counts: map[string]int32{},
+		hung: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -139,12 +156,33 @@ func (w *Worker) Trouble() error {
 }
 
 // Run decides commands until ctx ends, then leaves the group and returns nil. It returns a
-// *FencedError if another process took the slot. After any other trouble it starts a new session.
+// *FencedError if another process took the slot, and another error if it hangs: it then leaves a goroutine
+// behind. After any other trouble it starts a new session.
 func (w *Worker) Run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-w.hung:
+		return fmt.Errorf("slot %s: %w", w.cfg.Slot, errHung)
+	}
+}
+
+// watch has Run return unless it is stopped in time.
+func (w *Worker) watch() (stop func() bool) {
+	return time.AfterFunc(hungAfter, func() { w.hung <- struct{}{} }).Stop
+}
+
+func (w *Worker) run(ctx context.Context) error {
 	backoff := 100 * time.Millisecond
 	for {
 		began := w.cfg.Now()
 		err := w.session(ctx)
+		if errors.Is(err, errOpen) && ctx.Err() == nil {
+			w.often.WarnContext(ctx, "a transaction stays open, what this slot left is finished", "err", err)
+			err = errors.Join(err, w.finish(ctx))
+		}
 		if isFenced(err) { // even at the end of ctx: to leave the group would throw the other one out
 			return &FencedError{Slot: w.cfg.Slot, Cause: err}
 		}
