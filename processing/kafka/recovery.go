@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ledgerline/ledgerline/processing"
 )
@@ -125,25 +126,44 @@ func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPar
 }
 
 // committed fetches the committed offsets with their metadata, -1 where there is none. It leaves out
-// those that an open transaction is about to change.
+// those that an open transaction is about to change. It asks for each partition by its name: of a group
+// as a whole, Kafka does not tell that the first offset of a partition is about to come.
 func (s *session) committed(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]kadm.Offset, error) {
-	var topics []string
-	for topic := range s.aggregates {
-		topics = append(topics, topic)
-	}
-	fetched, err := s.adm.FetchOffsetsForTopics(kadm.RequireStable(ctx), s.cfg.Group, topics...)
-	found := map[topicPartition]kadm.Offset{}
+	asked := map[string][]int32{}
 	for tp := range tps {
-		o, ok := fetched.Lookup(tp.topic, tp.partition)
-		switch {
-		case !ok:
-			o.At = -1
-		case errors.Is(o.Err, kerr.UnstableOffsetCommit):
-			continue
-		case err == nil:
-			err = o.Err
+		asked[tp.topic] = append(asked[tp.topic], tp.partition)
+	}
+	group := kmsg.NewOffsetFetchRequestGroup()
+	group.Group = s.cfg.Group
+	for topic, partitions := range asked {
+		t := kmsg.NewOffsetFetchRequestGroupTopic()
+		t.Topic, t.Partitions = topic, partitions
+		group.Topics = append(group.Topics, t)
+	}
+	q := kmsg.NewPtrOffsetFetchRequest()
+	q.RequireStable, q.Groups = true, append(q.Groups, group)
+	answer, err := q.RequestWith(ctx, s.tx.Client())
+	if err == nil {
+		err = kerr.ErrorForCode(answer.ErrorCode)
+	}
+	found := map[topicPartition]kadm.Offset{}
+	for i := 0; err == nil && i < len(answer.Groups); i++ {
+		err = kerr.ErrorForCode(answer.Groups[i].ErrorCode)
+		for _, t := range answer.Groups[i].Topics {
+			for _, p := range t.Partitions {
+				failed := kerr.ErrorForCode(p.ErrorCode)
+				switch {
+				case failed == nil:
+					o := kadm.Offset{At: p.Offset}
+					if p.Metadata != nil {
+						o.Metadata = *p.Metadata
+					}
+					found[topicPartition{t.Topic, p.Partition}] = o
+				case err == nil && !errors.Is(failed, kerr.UnstableOffsetCommit):
+					err = failed
+				}
+			}
 		}
-		found[tp] = o.Offset
 	}
 	if err != nil {
 		return nil, fmt.Errorf("fetching committed offsets of group %s: %w", s.cfg.Group, err)

@@ -271,12 +271,15 @@ func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
 	if err := s.tx.Begin(); err != nil {
 		return false, fmt.Errorf("beginning transaction: %w", err)
 	}
-	// Promises run one after the other, and Flush returns after the last: no lock is needed.
+	// Promises run one after the other, and Flush returns after the last: no lock is needed. One failure
+	// tells of all, unless another one says that the slot is taken.
 	var failed error
 	for _, p := range t.produced {
 		s.tx.Produce(ctx, p.record, func(r *kgo.Record, err error) {
 			if err != nil {
-				failed = errors.Join(failed, fmt.Errorf("producing to %s/%d: %w", r.Topic, r.Partition, err))
+				if failed == nil || isFenced(err) {
+					failed = fmt.Errorf("producing to %s/%d: %w", r.Topic, r.Partition, err)
+				}
 			} else if p.offset != nil {
 				*p.offset = r.Offset
 			}

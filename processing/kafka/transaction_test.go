@@ -153,9 +153,12 @@ func TestFencedProducerEndsTheWorker(t *testing.T) {
 	f.send(warm...)
 	o.outcomes(len(warm))
 	fence(t, f, "slot-0")
-	later := f.flow("o-", 4)
+	later := f.flow("o-", 40)
 	f.send(later...)
 	w.waitFenced("slot-0")
+	if n := len(w.err.Error()); n > 1000 { // however many records failed
+		t.Errorf("the error has %d characters: %s", n, w.err)
+	}
 	second := f.worker("slot-0").waitReady()
 	o.outcomes(len(warm) + len(later))
 	o.check(append(warm, later...), second)
@@ -301,6 +304,25 @@ func (f *fixture) written(r *kgo.Record) (event, outcome *kgo.Record) {
 		f.t.Fatal(err)
 	}
 	return event, outcome
+}
+
+// A partition whose offset an open transaction is about to change waits; the others are recovered
+// meanwhile, by the same session.
+func TestRecoveryWaitsForAnUnstableOffset(t *testing.T) {
+	f := newFixture(t, 1)
+	unstable := f.cluster.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.OffsetFetch}, Topic: "order.commands", Partitions: []int32{2}, Err: kerr.UnstableOffsetCommit, Count: -1,
+	})
+	w := f.worker("slot-0")
+	w.log.wait(t, "partitions recovered", "partitions=3") // all but that one
+	if unstable.Hits() == 0 {
+		t.Error("no offset was unstable")
+	}
+	unstable.Remove()
+	w.log.wait(t, "partitions recovered", "partitions=1")
+	if strings.Contains(w.log.String(), "a new one begins") {
+		t.Errorf("a session ended:\n%s", w.log)
+	}
 }
 
 // A dead predecessor's transaction lies open below the high watermark when a partition is recovered:
