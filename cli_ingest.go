@@ -1,6 +1,9 @@
 package ledgerline
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 type ingestCLI struct {
 	versionFlag
@@ -17,11 +20,13 @@ func RunIngest(ctx context.Context, app App, p Process) int {
 type ingestServe struct {
 	connectFlags
 	listenFlags
-	Instance                 string `env:"LEDGERLINE_INSTANCE" help:"Tells this process from its siblings, over restarts (default: the host's name)."`
-	Workers                  int    `env:"LEDGERLINE_WORKERS" default:"1" help:"Write loops side by side (default ${default})."`
-	KeepSlot                 bool   `env:"LEDGERLINE_KEEP_SLOT" help:"Keep the partitions at the end, for a restart within seconds."`
-	Queries                  bool   `env:"LEDGERLINE_QUERIES" help:"Answer queries, too, from Redis: one address for everything."`
-	AllowTransactionVersion1 bool   `name:"allow-transaction-version-1" env:"LEDGERLINE_ALLOW_TRANSACTION_VERSION_1" help:"Accept brokers on which a late request of one transaction may end up in the next: nothing is proven there."`
+	Instance                 string        `env:"LEDGERLINE_INSTANCE" help:"Tells this process from its siblings, over restarts (default: the host's name)."`
+	Workers                  int           `env:"LEDGERLINE_WORKERS" default:"1" help:"Write loops side by side (default ${default})."`
+	KeepSlot                 bool          `env:"LEDGERLINE_KEEP_SLOT" help:"Keep the partitions at the end, for a restart within seconds."`
+	SessionTimeout           time.Duration `env:"LEDGERLINE_SESSION_TIMEOUT" default:"6s" help:"How long a worker may be silent before its partitions go to others, see docs/guides/takeover.md (default ${default})."`
+	TransactionTimeout       time.Duration `env:"LEDGERLINE_TRANSACTION_TIMEOUT" default:"10s" help:"How long what a dead worker left undone may hold up its partitions (default ${default})."`
+	Queries                  bool          `env:"LEDGERLINE_QUERIES" help:"Answer queries, too, from Redis: one address for everything."`
+	AllowTransactionVersion1 bool          `name:"allow-transaction-version-1" env:"LEDGERLINE_ALLOW_TRANSACTION_VERSION_1" help:"Accept brokers on which a late request of one transaction may end up in the next: nothing is proven there."`
 }
 
 // Run serves.
@@ -33,6 +38,7 @@ func (v ingestServe) Run(ctx context.Context, app App, p Process) error {
 	defer stop()
 	i, err := NewIngest(ctx, app, IngestConfig{
 		Connection: conn, Instance: v.Instance, Workers: v.Workers, KeepSlot: v.KeepSlot,
+		SessionTimeout: v.SessionTimeout, TransactionTimeout: v.TransactionTimeout,
 		AllowTransactionVersion1: v.AllowTransactionVersion1, Queries: v.Queries,
 	})
 	if err != nil {

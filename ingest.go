@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,6 +25,10 @@ type IngestConfig struct {
 	Workers int
 	// KeepSlot keeps the partitions of a worker that ends for its restart. Defaults to giving them up.
 	KeepSlot bool
+	// SessionTimeout is how long the group waits for a worker that is silent before it gives its
+	// partitions to others, TransactionTimeout how long what it left undone may hold them up: see
+	// docs/guides/takeover.md. Default to 6 s and 10 s.
+	SessionTimeout, TransactionTimeout time.Duration
 	// AllowTransactionVersion1 accepts brokers on which a delayed request of one transaction may end up
 	// in the next. Defaults to refusing them: no claim of zero loss holds there.
 	AllowTransactionVersion1 bool
@@ -98,7 +103,7 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 		w, err := kafka.NewWorker(kafka.WorkerConfig{
 			Client: l.kafka, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
 			Group: l.app.ingestGroup(cfg.Prefix), Slot: slot,
-			KeepSlot: cfg.KeepSlot, Log: l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
+			KeepSlot: cfg.KeepSlot, SessionTimeout: cfg.SessionTimeout, TransactionTimeout: cfg.TransactionTimeout, Log: l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
 		})
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ func (w *Worker) finish(ctx context.Context) error {
 	defer cancel()
 	// Requests of before transaction version 2, by which partitions are added apart from what is written.
 	cl, err := kgo.NewClient(append(clientOptions(w.cfg.Client),
-		kgo.TransactionalID(w.cfg.Slot), kgo.TransactionTimeout(transactionTimeout), kgo.MaxVersions(kversion.V3_7_0()))...)
+		kgo.TransactionalID(w.cfg.Slot), kgo.TransactionTimeout(w.cfg.TransactionTimeout), kgo.MaxVersions(kversion.V3_7_0()))...)
 	if err != nil {
 		return fmt.Errorf("finishing what slot %s left: %w", w.cfg.Slot, err)
 	}

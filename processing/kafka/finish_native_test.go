@@ -59,7 +59,7 @@ func TestHangingTransactionsAreFinished(t *testing.T) {
 	w := f.worker("slot-0")
 	others := f.command(orderIn(3, "other-"), newID(t), place)
 	f.send(others)
-	w.log.waitFor(t, openPatience+patience, "hanging transaction finished by an abort", "partitions=2")
+	w.log.waitFor(t, DefaultTransactionTimeout+openPatience+patience, "hanging transaction finished by an abort", "partitions=2")
 	w.log.wait(t, "hanging transaction finished by a commit", "partitions=1")
 	paid := []*kgo.Record{f.command(string(lost.Key), newID(t), pay), f.command(string(told.Key), newID(t), pay)}
 	f.send(paid...)

@@ -93,6 +93,8 @@ func (s *session) step(ctx context.Context) error {
 		case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled):
 		case isFenced(e.Err), isLost(e.Err):
 			return fmt.Errorf("polling commands %s/%d: %w", e.Topic, e.Partition, e.Err)
+		case errors.Is(e.Err, kerr.InvalidSessionTimeout): // it will not go away
+			return fmt.Errorf("joining group %s: %w", s.cfg.Group, s.w.timeoutHint(e.Err))
 		default:
 			s.w.often.WarnContext(ctx, "polling commands met an error, the client goes on", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
 		}
@@ -180,7 +182,7 @@ func (s *session) wait(fresh map[topicPartition]uint64, recovered map[topicParti
 			since = now
 		}
 		waits[tp] = since
-		if now.Sub(since) < openPatience {
+		if now.Sub(since) < s.cfg.TransactionTimeout+openPatience {
 			continue
 		}
 		err := fmt.Errorf("%s waits since %s: %w", tp, since.UTC().Format(time.RFC3339), errOpen)

@@ -35,6 +35,13 @@ type WorkerConfig struct {
 	// KeepSlot keeps the partitions for the session timeout when the worker ends, for a quick restart.
 	// Defaults to leaving the group.
 	KeepSlot bool
+	// SessionTimeout is how long the group waits for a worker that is silent before it gives its
+	// partitions to others. Defaults to [DefaultSessionTimeout].
+	SessionTimeout time.Duration
+	// TransactionTimeout is how long a transaction of a worker that is gone may hold up whoever takes its
+	// partitions, and any transaction last. All workers of a group have the same. Defaults to
+	// [DefaultTransactionTimeout].
+	TransactionTimeout time.Duration
 	// MaxBatch is the most commands in a transaction. Defaults to 2000.
 	MaxBatch int
 	// Now is the clock. Defaults to time.Now.
@@ -50,17 +57,23 @@ type WorkerConfig struct {
 }
 
 const (
-	sessionTimeout     = 6 * time.Second
-	rebalanceTimeout   = 20 * time.Second
-	transactionTimeout = 10 * time.Second
+	// DefaultSessionTimeout is the shortest that brokers allow unless they are told otherwise.
+	DefaultSessionTimeout = 6 * time.Second
+	// DefaultTransactionTimeout leaves time for a new leader of a partition.
+	DefaultTransactionTimeout = 10 * time.Second
+
+	// leastTimeout has two heartbeats in it.
+	leastTimeout      = 2 * heartbeatInterval
+	heartbeatInterval = time.Second
+	rebalanceTimeout  = 20 * time.Second
 	// endTimeout bounds the flush and the end of a transaction each: longer than a record may take.
 	endTimeout   = 19 * time.Second
 	closeTimeout = 5 * time.Second
 	pollTimeout  = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second
-	// openPatience is how long a transaction may stay open: its timeout, and the broker's looking for those
-	// past theirs, by default every 10 s.
-	openPatience = transactionTimeout + 20*time.Second
+	// openPatience is how long a transaction may stay open after its timeout: the broker looks for those past
+	// theirs by default every 10 s.
+	openPatience = 20 * time.Second
 	// hungAfter is how long a transaction may take in which every step has a deadline: whatever takes longer
 	// does not heed it, and never ends.
 	hungAfter = 3 * endTimeout
@@ -117,6 +130,15 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	}
 	if cfg.MaxBatch == 0 {
 		cfg.MaxBatch = 2000
+	}
+	if cfg.SessionTimeout == 0 {
+		cfg.SessionTimeout = DefaultSessionTimeout
+	}
+	if cfg.TransactionTimeout == 0 {
+		cfg.TransactionTimeout = DefaultTransactionTimeout
+	}
+	if cfg.SessionTimeout < leastTimeout || cfg.TransactionTimeout < leastTimeout {
+		return nil, fmt.Errorf("set --session-timeout (%s) and --transaction-timeout (%s) to %s or more", cfg.SessionTimeout, cfg.TransactionTimeout, leastTimeout)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -221,9 +243,9 @@ func (w *Worker) session(ctx context.Context) error {
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.InstanceID(w.cfg.Slot),
 		kgo.TransactionalID(w.cfg.Slot),
-		kgo.TransactionTimeout(transactionTimeout),
-		kgo.SessionTimeout(sessionTimeout),
-		kgo.HeartbeatInterval(time.Second),
+		kgo.TransactionTimeout(w.cfg.TransactionTimeout),
+		kgo.SessionTimeout(w.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(heartbeatInterval),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Where nothing was ever committed, all commands are waiting. Nothing else may move a position.
@@ -249,7 +271,7 @@ func (w *Worker) session(ctx context.Context) error {
 	s.adm = kadm.NewClient(s.tx.Client())
 	// Take the slot now: otherwise a restarted worker waits for its own predecessor's transaction.
 	if _, _, err := s.tx.Client().ProducerID(ctx); err != nil {
-		return fmt.Errorf("taking slot %s: %w", w.cfg.Slot, err)
+		return fmt.Errorf("taking slot %s: %w", w.cfg.Slot, w.timeoutHint(err))
 	}
 	for ctx.Err() == nil {
 		if err := s.step(ctx); err != nil {
@@ -257,6 +279,17 @@ func (w *Worker) session(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// timeoutHint says what to type where the brokers refuse a timeout.
+func (w *Worker) timeoutHint(err error) error {
+	switch {
+	case errors.Is(err, kerr.InvalidSessionTimeout):
+		return fmt.Errorf("%w: set --session-timeout, now %s, to between the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms", err, w.cfg.SessionTimeout)
+	case errors.Is(err, kerr.InvalidTransactionTimeout):
+		return fmt.Errorf("%w: set --transaction-timeout, now %s, to at most the brokers' transaction.max.timeout.ms", err, w.cfg.TransactionTimeout)
+	}
+	return err
 }
 
 // leave gives the slot's partitions to the other workers at once. Closing a static member does not.

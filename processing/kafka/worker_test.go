@@ -329,12 +329,26 @@ func TestNewWorkerRefuses(t *testing.T) {
 		func(c *WorkerConfig) { c.Codec = nil },
 		func(c *WorkerConfig) { c.Group = "" },
 		func(c *WorkerConfig) { c.Slot = "" },
+		func(c *WorkerConfig) { c.SessionTimeout = time.Second },
+		func(c *WorkerConfig) { c.TransactionTimeout = time.Second },
 	} {
 		broken := whole
 		change(&broken)
 		if _, err := NewWorker(broken); err == nil {
 			t.Errorf("change %d: no error", i)
 		}
+	}
+}
+
+// A timeout that the brokers refuse is told of with the flag to set, and how.
+func TestTimeoutsThatBrokersRefuse(t *testing.T) {
+	for flag, change := range map[string]func(*WorkerConfig){
+		"set --session-timeout, now 5s, ":       func(c *WorkerConfig) { c.SessionTimeout = 5 * time.Second },
+		"set --transaction-timeout, now 1h0m0s": func(c *WorkerConfig) { c.TransactionTimeout = time.Hour },
+	} {
+		t.Run(flag, func(t *testing.T) {
+			newFixture(t, 1, kfake.GroupMinSessionTimeout(DefaultSessionTimeout)).worker("slot-0", change).log.wait(t, "worker session ended", flag)
+		})
 	}
 }
 

@@ -36,7 +36,7 @@ func (r *run) launch(output, instance string, http, admin int) (*process, error)
 	args = append(args, strings.Fields(r.cfg.flags)...)
 	p := &process{cmd: exec.Command(r.cfg.dir+"/ingest", args...), output: output, ended: make(chan struct{}), started: r.now()}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = file, file, attributes()
-	fmt.Fprintf(file, "native: %.3fs starting %v\n", float64(p.started)/1e9, p.cmd.Args)
+	fmt.Fprintf(file, "time=%s native=starting at=%.3fs args=%q\n", time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), float64(p.started)/1e9, p.cmd.Args)
 	begun := make(chan error)
 	go func() {
 		// On one thread: the death signal is sent when the thread ends that started the process.
