@@ -59,12 +59,12 @@ func (w *world) comeBack(p *process) {
 	})
 }
 
-// relaunch starts a process in the slot of p, if nobody did.
+// relaunch starts a process in the slot of p, if nobody did and the time has not changed.
 func (w *world) relaunch(p *process) {
 	w.mu.Lock()
-	calm, next := w.calm, w.slots[p.slot] == p
+	wanted := w.era == p.era && w.slots[p.slot] == p
 	w.mu.Unlock()
-	if next && !calm {
+	if wanted {
 		w.launch(p.slot)
 	}
 }

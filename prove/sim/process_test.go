@@ -19,6 +19,7 @@ type process struct {
 	w      *world
 	slot   string
 	number int
+	era    int
 	net    *network
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -30,7 +31,7 @@ func (w *world) launch(slot string, strikes ...*strike) *process {
 	p.net.owner, p.net.heard, p.net.strikes = p, p.heard, strikes
 	skew := w.between(-15*time.Second, 15*time.Second)
 	w.mu.Lock()
-	p.number = len(w.processes) + 1
+	p.number, p.era = len(w.processes)+1, w.era
 	w.processes = append(w.processes, p)
 	w.slots[slot] = p
 	w.mu.Unlock()
@@ -64,8 +65,8 @@ func (w *world) launch(slot string, strikes ...*strike) *process {
 // succeed starts the slot's next process after one was fenced, as whoever supervises it does.
 func (p *process) succeed() {
 	pause(p.w.between(200*time.Millisecond, 2*time.Second))
-	if p.w.current(p.slot) == p && !p.net.isCut() {
-		p.w.launch(p.slot)
+	if !p.net.isCut() {
+		p.w.relaunch(p)
 	}
 }
 
@@ -183,6 +184,7 @@ func (p *process) heard(answer kmsg.Response) {
 // stopAll ends all processes that run, and waits for them.
 func (w *world) stopAll() {
 	w.mu.Lock()
+	w.era++
 	processes := w.processes
 	w.mu.Unlock()
 	for _, p := range processes {

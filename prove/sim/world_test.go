@@ -56,7 +56,9 @@ type world struct {
 	rng       *rand.Rand
 	slots     map[string]*process // the newest of each slot
 	processes []*process
-	calm      bool // the time of faults is over
+	// era counts the times in which nothing of the time before goes on: who was to come back in one that
+	// is over does not.
+	era int
 }
 
 // run is one run, from the first broker to the dump of the log.
@@ -167,22 +169,22 @@ func (w *world) live() {
 // to need: what is not decided then, the checker will find.
 func (w *world) settle() {
 	w.mu.Lock()
-	w.calm = true
+	w.era++
 	processes := w.processes
 	w.mu.Unlock()
 	for _, p := range processes {
 		p.net.disarm()
 		p.net.thaw()
 	}
-	for i := range 2 {
-		if p := w.current(slotName(i)); p == nil || p.over() {
-			w.launch(slotName(i))
-		}
-	}
 	adm := kadm.NewClient(w.plain())
 	defer adm.Close()
 	quiet := 0
 	for range 300 {
+		for i := range 2 {
+			if p := w.current(slotName(i)); p == nil || p.over() || p.net.isCut() {
+				w.launch(slotName(i))
+			}
+		}
 		pause(time.Second)
 		if w.isSettled(adm) {
 			quiet++
