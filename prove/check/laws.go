@@ -294,6 +294,11 @@ type told struct {
 	version      int64
 }
 
-func (t told) String() string { return fmt.Sprintf("%s %s at version %d", t.result, t.code, t.version) }
+func (t told) String() string {
+	if t.code != "" {
+		return fmt.Sprintf("%s (%s) at version %d", t.result, t.code, t.version)
+	}
+	return fmt.Sprintf("%s at version %d", t.result, t.version)
+}
 
 var resultOf = map[string]string{"ACCEPTED": history.Accepted, "REFUSED": history.Refused, "FAILED": history.Failed}

@@ -130,7 +130,7 @@ type finding struct {
 
 type violation struct{ law, detail string }
 
-// maxDetails is how many violations of one law are told of a run; all are counted.
+// maxDetails is how many violations of one law are told; all are counted.
 const maxDetails = 3
 
 func (f *finding) broke(law, format string, args ...any) {

@@ -48,7 +48,7 @@ func newReport(o options, found []*finding) (*report, error) {
 		lost: &r.Lost, duplicated: &r.Duplicated, versionConflicts: &r.VersionConflicts, reordered: &r.Reordered,
 		outcomesMissing: &r.OutcomesMissing, outcomesChanged: &r.OutcomesChanged, misdecided: &r.Misdecided, fencedWentOn: &r.FencedWentOn,
 	}
-	simulated := map[string]int{}
+	simulated, told := map[string]int{}, map[string]int{}
 	var takeovers []history.Takeover
 	for _, f := range found {
 		r.add(f, simulated)
@@ -65,6 +65,9 @@ func newReport(o options, found []*finding) (*report, error) {
 			r.Violating++
 		}
 		for _, d := range f.details {
+			if told[d.law]++; told[d.law] > maxDetails {
+				continue
+			}
 			r.broken = append(r.broken, fmt.Sprintf("law %s is broken: %s (seed %d, %s); again: %s", d.law, d.detail, f.run.Seed, f.dir, f.run.Again))
 		}
 	}
