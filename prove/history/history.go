@@ -57,7 +57,8 @@ type Op struct {
 	// Result is Accepted, Refused or Failed as the outcome said, or Unknown if the client saw none.
 	Result string `json:"result"`
 	Code   string `json:"code,omitempty"`
-	// Version is the tally's after the command, as the outcome said.
+	// Version is the tally's after the command, as the outcome said, or -1 if the client was not told: HTTP
+	// tells it only of what was accepted and of a version conflict.
 	Version int64 `json:"version"`
 	// Repeat says that the answer told of an earlier decision.
 	Repeat bool `json:"repeat,omitempty"`
