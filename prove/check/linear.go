@@ -38,34 +38,72 @@ type operation struct {
 	told told // result unknown if nobody was told
 }
 
-// patience is how long one tally's history is looked at.
-const patience = 30 * time.Second
+// patience is how long one tally's history is looked at, each way.
+const (
+	patience       = 3 * time.Second
+	patienceForLog = time.Minute
+)
+
+// model is a tally to which one operation happens after the other.
+var model = porcupine.Model{
+	Init: func() any { return tally{} },
+	Step: func(state, input, _ any) (bool, any) {
+		o := input.(operation)
+		want, after := state.(tally).decide(&o.command)
+		return o.told.result == history.Unknown || o.told.fits(want), after
+	},
+}
 
 // checkHistory looks for an order of the operations of each tally that explains what clients were told,
 // each operation at one moment between its call and its return. An operation of which nobody knows may
-// have happened at any time after its call, or never: which is to say, after all others.
-func (f *finding) checkHistory(ops []history.Op) {
+// have happened at any time after its call, or never: which is to say, after all others. With many of
+// those there are too many orders to try: then the log says what became of them, though not when.
+func (f *finding) checkHistory(l *commandLog, ops []history.Op) {
 	byTally := map[string][]porcupine.Operation{}
 	for _, o := range merge(ops) {
 		tally := o.Input.(operation).tally
 		byTally[tally] = append(byTally[tally], o)
 	}
-	model := porcupine.Model{
-		Init: func() any { return tally{} },
-		Step: func(state, input, _ any) (bool, any) {
-			o := input.(operation)
-			want, after := state.(tally).decide(&o.command)
-			return o.told.result == history.Unknown || o.told.fits(want), after
-		},
-	}
 	for name, operations := range byTally {
-		switch porcupine.CheckOperationsTimeout(model, operations, patience) {
+		result := porcupine.CheckOperationsTimeout(model, operations, patience)
+		if result == porcupine.Unknown {
+			result = porcupine.CheckOperationsTimeout(model, l.inform(operations), patienceForLog)
+		}
+		switch result {
 		case porcupine.Illegal:
 			f.broke(historiesViolating, "no order of the %d operations on %s explains what clients were told", len(operations), name)
 		case porcupine.Unknown:
-			f.broke(historiesViolating, "whether an order of the %d operations on %s explains what clients were told was not found out in %s", len(operations), name, patience)
+			f.broke(historiesViolating, "whether an order of the %d operations on %s explains what clients were told was not found out in %s", len(operations), name, patienceForLog)
 		}
 	}
+}
+
+// inform completes operations of which nobody knows by what the log says, and leaves out those that were
+// never decided.
+func (l *commandLog) inform(operations []porcupine.Operation) []porcupine.Operation {
+	decided := map[key]*outcome{}
+	bodies := map[key]*command{}
+	for p := range l.partitions {
+		for _, o := range l.outcomes[p] {
+			if o.decision && decided[o.key] == nil {
+				decided[o.key], bodies[o.key] = o, l.commands[place{p, o.input}]
+			}
+		}
+	}
+	var informed []porcupine.Operation
+	for _, m := range operations {
+		o := m.Input.(operation)
+		if o.told.result == history.Unknown {
+			d := decided[o.key]
+			if d == nil || !o.sameBody(bodies[o.key]) {
+				continue
+			}
+			o.told = told{resultOf[d.status], d.code, d.version}
+			m.Input = o
+		}
+		informed = append(informed, m)
+	}
+	return informed
 }
 
 // merge makes one operation of all tries of a command, in the order of the first: called when the first

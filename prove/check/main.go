@@ -179,6 +179,6 @@ func judgeRun(dir string, schemas schemas) (*finding, error) {
 	f.checkDecisions(log)
 	f.checkTold(log, ops)
 	f.checkSlots(holds)
-	f.checkHistory(ops)
+	f.checkHistory(log, ops)
 	return f, nil
 }
