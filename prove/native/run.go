@@ -59,6 +59,9 @@ var topics = []string{commandsTopic, "tally.events", outcomesTopic, "tally.dead-
 // start starts services, processes and clients. It returns what there is to close with the error.
 func start(ctx context.Context, c config) (*run, error) {
 	r := &run{cfg: c, began: time.Now(), group: "prove.ingest"}
+	if c.workers == 0 {
+		r.cfg.workers = 1 + r.chance("workers").IntN(2)
+	}
 	again := fmt.Sprintf("SEED=%d RUNS=1 prove/run write native", c.seed)
 	var err error
 	if r.out, err = history.Create(c.dir, history.Run{Kind: "native", Seed: c.seed, Partitions: int32(c.partitions), Again: again}); err != nil {
