@@ -130,6 +130,9 @@ func (k *stateKeeper) answered(ctx context.Context, err error) {
 		k.cause, k.pause = nil, 0
 		return
 	}
+	if ctx.Err() != nil {
+		return // it was not waited for
+	}
 	k.pause = min(max(2*k.pause, firstPause), maxBackoff)
 	k.cause, k.again = err, time.Now().Add(k.pause)
 	k.s.cfg.Metrics.waits.WithLabelValues(waitsSnapshots).Inc()
