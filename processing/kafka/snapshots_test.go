@@ -449,8 +449,13 @@ func TestSnapshotsInRebalances(t *testing.T) {
 		func() { second = s.worker("slot-1", small).waitReady() },
 		func() { first.stop() },
 		func() { first = s.worker("slot-0", small).waitReady() },
-		func() { s.redis.SetError("LOADING Redis is loading the dataset in memory") },
-		func() { s.redis.SetError("") },
+		func() {
+			s.redis.SetError("LOADING Redis is loading the dataset in memory")
+			eventually(t, "a partition is held", func() bool {
+				return first.metric("ledgerline_partitions_held", "")+second.metric("ledgerline_partitions_held", "") > 0
+			})
+			s.redis.SetError("")
+		},
 	)
 	s.checkDocuments(1)
 }
@@ -498,4 +503,3 @@ func TestRedisThatHangs(t *testing.T) {
 	}
 	o.check([]*kgo.Record{first, second, third}, w.running)
 }
-
