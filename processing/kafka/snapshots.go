@@ -150,7 +150,7 @@ func (k *stateKeeper) failed(ctx context.Context, tp topicPartition, o *ownedPar
 		defer cancel()
 		err = processing.Retire(rctx, k.store, aggregate.Snapshots().Name, o.generation.ID)
 	case errors.Is(err, processing.ErrSnapshotMoved):
-		k.s.log.WarnContext(ctx, "a snapshot is not where it was left (written by another worker, emptied or restored?), its partition is recovered", "projection", aggregate.Snapshots().Name, "generation", o.generation.ID, "topic", tp.topic, "partition", tp.partition)
+		k.s.log.WarnContext(ctx, "a snapshot is not where it was left, its partition is recovered", "projection", aggregate.Snapshots().Name, "generation", o.generation.ID, "topic", tp.topic, "partition", tp.partition)
 		err = nil
 	default:
 		return err
