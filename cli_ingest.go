@@ -29,7 +29,7 @@ type ingestServe struct {
 	Snapshots                bool          `env:"LEDGERLINE_SNAPSHOTS" default:"true" negatable:"" help:"Keep the states of aggregates in Redis, so that a start reads only what follows and memory is bounded; --no-snapshots has everything read and held (default ${default})."`
 	SnapshotEvents           int64         `env:"LEDGERLINE_SNAPSHOT_EVENTS" default:"10000" help:"Events of a partition after which its changed states are written (default ${default})."`
 	SnapshotInterval         time.Duration `env:"LEDGERLINE_SNAPSHOT_INTERVAL" default:"10s" help:"Time after which they are written if there are any (default ${default})."`
-	StateMemory              int64         `env:"LEDGERLINE_STATE_MEMORY" default:"64" help:"Memory for the states of aggregates with snapshots, in MiB (default ${default})."`
+	StateMemory              int64         `env:"LEDGERLINE_STATE_MEMORY" default:"32" help:"Memory for the states of aggregates with snapshots, in MiB (default ${default})."`
 	Queries                  bool          `env:"LEDGERLINE_QUERIES" help:"Answer queries, too, from Redis: one address for everything."`
 	AllowTransactionVersion1 bool          `name:"allow-transaction-version-1" env:"LEDGERLINE_ALLOW_TRANSACTION_VERSION_1" help:"Accept brokers on which a late request of one transaction may end up in the next: nothing is proven there."`
 }

@@ -430,7 +430,7 @@ func TestUnreadableAggregateInASnapshot(t *testing.T) {
 		}
 		w.stop()
 	}
-	w = s.worker("slot-0").waitReady()
+	s.worker("slot-0").waitReady()
 	ask := f.command(good, newID(t), pay)
 	f.send(ask)
 	if a := o.outcomeOf(idOf(t, ask), 0); a.Status != processing.Accepted {

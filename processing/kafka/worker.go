@@ -60,7 +60,7 @@ type WorkerConfig struct {
 	// SnapshotInterval is after how long one is written if anything has changed. Defaults to 10 s.
 	SnapshotInterval time.Duration
 	// StateMemory bounds the states held, in bytes; it is an estimate. When what no snapshot has fills it,
-	// no command is decided until one is written. Defaults to 64 MiB.
+	// no command is decided until one is written. Defaults to 32 MiB.
 	StateMemory int64
 	Log         *slog.Logger
 	// Metrics count what is done. Defaults to nobody.
@@ -70,7 +70,7 @@ type WorkerConfig struct {
 }
 
 // DefaultStateMemory is the memory for states that a worker has unless told otherwise, in bytes.
-const DefaultStateMemory = 64 << 20
+const DefaultStateMemory = 32 << 20
 
 const (
 	// DefaultSessionTimeout is the shortest that brokers allow unless they are told otherwise.
