@@ -6,6 +6,7 @@
 //	faults.jsonl   a Fault for everything that was done to the system and struck
 //	takeovers.jsonl a Takeover for every partition that lost its worker and got one again
 //	scalings.jsonl a Scaling for every partition each time that a process left in good order or joined
+//	holds.jsonl  a Hold for everything that happened to a slot, as its process saw it on the wire
 //	log.jsonl      a Record for every committed record of every topic at the end, as a plain client reads it
 //
 // It owns the form and nothing else. It imports nothing of the product, and neither does the checker.
@@ -32,6 +33,8 @@ type Run struct {
 	Partitions int32 `json:"partitions"`
 	// Again is the command that runs it again.
 	Again string `json:"again"`
+	// Kinds are the kinds of faults that such runs inflict, those that did not strike in this one too.
+	Kinds []string `json:"kinds,omitempty"`
 }
 
 // Op is a command as its client saw it. Times are nanoseconds since the run's start, of one clock that
@@ -54,7 +57,8 @@ type Op struct {
 	// Result is Accepted, Refused or Failed as the outcome said, or Unknown if the client saw none.
 	Result string `json:"result"`
 	Code   string `json:"code,omitempty"`
-	// Version is the tally's after the command, as the outcome said.
+	// Version is the tally's after the command, as the outcome said, or -1 if the client was not told: HTTP
+	// tells it only of what was accepted and of a version conflict.
 	Version int64 `json:"version"`
 	// Repeat says that the answer told of an earlier decision.
 	Repeat bool `json:"repeat,omitempty"`
@@ -105,6 +109,23 @@ type Scaling struct {
 	Waited int64 `json:"waited"`
 }
 
+// Hold is what a worker's process was told about its slot. At is nanoseconds since the run's start.
+type Hold struct {
+	At   int64  `json:"at"`
+	Slot string `json:"slot"`
+	// Process numbers the processes that had the slot, over all slots.
+	Process int `json:"process"`
+	// What is Took, Fenced or Ended.
+	What string `json:"what"`
+}
+
+// What a Hold can say.
+const (
+	Took   = "took"   // the brokers gave the process the slot's transactional id
+	Fenced = "fenced" // the brokers told it that another one has the slot
+	Ended  = "ended"  // it said itself that it has ended because of that
+)
+
 // Record is a record as it lies in Kafka.
 type Record struct {
 	Topic     string      `json:"topic"`
@@ -144,11 +165,12 @@ func Create(dir string, run Run) (*Writer, error) {
 	return &Writer{dir: dir, files: map[string]*file{}}, nil
 }
 
-// Op, Fault, Takeover, Scaling and Record add a line each. An error is told by Close.
+// Op, Fault, Takeover, Scaling, Hold and Record add a line each. An error is told by Close.
 func (w *Writer) Op(o Op)             { w.add("ops.jsonl", o) }
 func (w *Writer) Fault(f Fault)       { w.add("faults.jsonl", f) }
 func (w *Writer) Takeover(t Takeover) { w.add("takeovers.jsonl", t) }
 func (w *Writer) Scaling(s Scaling)   { w.add("scalings.jsonl", s) }
+func (w *Writer) Hold(h Hold)         { w.add("holds.jsonl", h) }
 func (w *Writer) Record(r Record)     { w.add("log.jsonl", r) }
 
 func (w *Writer) add(name string, value any) {
@@ -203,11 +225,12 @@ func ReadRun(dir string) (Run, error) {
 	return run, nil
 }
 
-// Ops, Faults, Takeovers, Scalings and Records read a folder's files. A file that is not there has no lines.
+// Ops, Faults, Takeovers, Scalings, Holds and Records read a folder's files. A file that is not there has no lines.
 func Ops(dir string) ([]Op, error)             { return read[Op](dir, "ops.jsonl") }
 func Faults(dir string) ([]Fault, error)       { return read[Fault](dir, "faults.jsonl") }
 func Takeovers(dir string) ([]Takeover, error) { return read[Takeover](dir, "takeovers.jsonl") }
 func Scalings(dir string) ([]Scaling, error)   { return read[Scaling](dir, "scalings.jsonl") }
+func Holds(dir string) ([]Hold, error)         { return read[Hold](dir, "holds.jsonl") }
 func Records(dir string) ([]Record, error)     { return read[Record](dir, "log.jsonl") }
 
 func read[T any](dir, name string) ([]T, error) {

@@ -18,6 +18,7 @@ func (r *run) breakThings(ctx context.Context) error {
 		return nil
 	}
 	r.say("faults begin")
+	r.pulse.slow.Store(true)
 	limit, cancel := context.WithTimeout(ctx, r.cfg.faults)
 	defer cancel()
 	free := make(chan *slot, len(r.slots))

@@ -46,7 +46,7 @@ func flags() config {
 	flag.Uint64Var(&c.seed, "seed", 0, "what chance begins with (default: a random one)")
 	flag.IntVar(&c.partitions, "partitions", 36, "partitions of each topic")
 	flag.IntVar(&c.processes, "processes", 3, "ingest processes")
-	flag.IntVar(&c.workers, "workers", 1, "workers in each")
+	flag.IntVar(&c.workers, "workers", 0, "workers in each (default: 1 or 2, by chance)")
 	flag.IntVar(&c.clients, "clients", 6, "clients, half of them by Kafka, half by HTTP")
 	flag.DurationVar(&c.faults, "faults", 65*time.Second, "how long there are faults")
 	flag.IntVar(&c.restarted, "restarted", 3, "processes to kill and restart at once in the quiet part")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,8 +14,10 @@ import (
 )
 
 const (
-	// pulseEvery is how often each partition gets a command: times are known as exactly as that.
+	// pulseEvery is how often each partition gets a command: times are known as exactly as that. Where
+	// nothing is timed it is every slowPulse-th time only, and the clients have the brokers to themselves.
 	pulseEvery = 100 * time.Millisecond
+	slowPulse  = 10
 	// pulseTallies is how many tallies of a partition take turns, pulseTurn how long each has its own.
 	pulseTallies = 8
 	pulseTurn    = 2 * time.Second
@@ -35,6 +38,7 @@ type pulse struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 	stopped sync.Once
+	slow    atomic.Bool
 
 	mu    sync.Mutex
 	beats [][]*beat // by partition, in order of sending
@@ -69,11 +73,14 @@ func (p *pulse) run(ctx context.Context) {
 	defer close(p.done)
 	tick := time.NewTicker(pulseEvery)
 	defer tick.Stop()
-	for {
+	for ticks := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if ticks++; p.slow.Load() && ticks%slowPulse != 0 {
+			continue
 		}
 		turn := int(p.r.now() / int64(pulseTurn))
 		for partition := range p.keys {

@@ -59,7 +59,10 @@ var topics = []string{commandsTopic, "tally.events", outcomesTopic, "tally.dead-
 // start starts services, processes and clients. It returns what there is to close with the error.
 func start(ctx context.Context, c config) (*run, error) {
 	r := &run{cfg: c, began: time.Now(), group: "prove.ingest"}
-	again := fmt.Sprintf("SEED=%d RUNS=1 prove/run native", c.seed)
+	if c.workers == 0 {
+		r.cfg.workers = 1 + r.chance("workers").IntN(2)
+	}
+	again := fmt.Sprintf("SEED=%d RUNS=1 prove/run write native", c.seed)
 	var err error
 	if r.out, err = history.Create(c.dir, history.Run{Kind: "native", Seed: c.seed, Partitions: int32(c.partitions), Again: again}); err != nil {
 		return nil, err
@@ -115,7 +118,7 @@ func (r *run) all(ctx context.Context) error {
 	return wrong
 }
 
-// close ends everything that is still there, and writes the history's end.
+// close ends everything that is still there, leaves what is worth reading, and writes the history's end.
 func (r *run) close() {
 	if r.stopClients != nil {
 		r.stopClients()
@@ -144,6 +147,9 @@ func (r *run) close() {
 	}
 	if r.release != nil {
 		r.release()
+	}
+	for _, binary := range []string{"ingest", "provision"} {
+		_ = os.Remove(filepath.Join(r.cfg.dir, binary))
 	}
 	if err := r.out.Close(); err != nil {
 		r.say("%v", err)

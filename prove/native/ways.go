@@ -31,7 +31,8 @@ func (c command) body() []byte {
 	return fmt.Appendf(nil, `{"amount":%d,"parts":%d}`, c.amount, c.parts)
 }
 
-// answer is what a client got to know; result is Unknown unless it saw an outcome.
+// answer is what a client got to know; result is Unknown unless it saw an outcome. Where a command lies in
+// the log is known by Kafka alone: appended is false of what was sent by HTTP.
 type answer struct {
 	appended  bool
 	partition int32
@@ -86,12 +87,12 @@ func (k *byKafka) record(c command) *kgo.Record {
 		record.Headers = append(record.Headers, kgo.RecordHeader{Key: key, Value: []byte(value)})
 	}
 	add("ce_id", c.id)
+	add("ce_type", "ledgerline.prove."+c.kind)
 	if c.expected != nil {
 		add("ce_expectedversion", strconv.FormatInt(*c.expected, 10))
 	}
 	if k.schemas == nil {
 		add("content-type", "application/json")
-		add("ce_type", "ledgerline.prove."+c.kind)
 		return record
 	}
 	add("content-type", "application/avro")
@@ -162,16 +163,12 @@ var refusals = map[string]bool{"amount-not-positive": true, "bad-parts": true, "
 // notDecided are the codes of answers that are none to the command.
 var notDecided = map[string]bool{"in-progress": true, "backlog-full": true, "unconfirmed": true, "": true}
 
-// readHTTP reads an answer. Where its record lies, HTTP does not tell.
+// readHTTP reads an answer. 202 tells nothing of the outcome.
 func readHTTP(response *http.Response, text []byte) answer {
 	a := unknown()
 	var body struct {
 		Version int64
 		Code    string
-	}
-	if response.StatusCode == http.StatusAccepted {
-		a.appended = true
-		return a
 	}
 	if json.Unmarshal(text, &body) != nil {
 		return a
@@ -189,6 +186,5 @@ func readHTTP(response *http.Response, text []byte) answer {
 	default:
 		a.result, a.code = history.Failed, body.Code
 	}
-	a.appended = true
 	return a
 }
