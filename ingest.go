@@ -1,6 +1,7 @@
 package ledgerline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,17 @@ type IngestConfig struct {
 	// AllowTransactionVersion1 accepts brokers on which a delayed request of one transaction may end up
 	// in the next. Defaults to refusing them: no claim of zero loss holds there.
 	AllowTransactionVersion1 bool
+	// NoSnapshots has workers read back all events at a start and hold all states. Defaults to keeping
+	// states in Redis. Ingest starts without Redis all the same, and decides commands of the aggregates
+	// whose states are at hand.
+	NoSnapshots bool
+	// SnapshotEvents and SnapshotInterval are after how many events of a partition, or how long, what has
+	// changed is written. Default to 10,000 and 10 s.
+	SnapshotEvents   int64
+	SnapshotInterval time.Duration
+	// StateMemory bounds the states that all workers hold, in bytes: an estimate. Defaults to
+	// kafka.DefaultStateMemory.
+	StateMemory int64
 	// Queries has it answer queries, too, as a [Processor] does: one address for everything. It then needs
 	// Redis, for its start and for the queries; commands are decided without. Defaults to commands alone.
 	Queries bool
@@ -54,6 +66,8 @@ type Ingest struct {
 	http    *httpapi.Commands
 	watch   *kafka.Watch
 	brokers *probe
+	// closeSnapshots is nil without snapshots.
+	closeSnapshots func()
 	// queries, closeStore and log are nil without queries.
 	queries    *httpapi.Queries
 	closeStore func()
@@ -92,6 +106,12 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	if err := l.enforced(ctx); err != nil {
 		return err
 	}
+	var snapshots kafka.SnapshotStore
+	if !cfg.NoSnapshots {
+		if snapshots, i.closeSnapshots, err = l.snapshots(ctx); err != nil {
+			return err
+		}
+	}
 	metrics := kafka.NewMetrics(l.conn.Metrics)
 	if i.watch, err = l.watch(metrics, kafka.Topics.Commands, kafka.Topics.Events, kafka.Topics.Outcomes); err != nil {
 		return err
@@ -103,7 +123,10 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 		w, err := kafka.NewWorker(kafka.WorkerConfig{
 			Client: l.kafka, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
 			Group: l.app.ingestGroup(cfg.Prefix), Slot: slot,
-			KeepSlot: cfg.KeepSlot, SessionTimeout: cfg.SessionTimeout, TransactionTimeout: cfg.TransactionTimeout, Log: l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
+			KeepSlot: cfg.KeepSlot, SessionTimeout: cfg.SessionTimeout, TransactionTimeout: cfg.TransactionTimeout,
+			Snapshots: snapshots, SnapshotEvents: cfg.SnapshotEvents, SnapshotInterval: cfg.SnapshotInterval,
+			StateMemory: cmp.Or(cfg.StateMemory, kafka.DefaultStateMemory) / int64(max(cfg.Workers, 1)),
+			Log:         l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
 		})
 		if err != nil {
 			return err
@@ -126,7 +149,7 @@ func (i *Ingest) startQueries(ctx context.Context) error {
 		return err
 	}
 	i.closeStore = closeStore
-	if err := i.link.sameLog(ctx, store); err != nil {
+	if err := i.link.sameLog(ctx, store, i.link.app.ReadModels); err != nil {
 		return err
 	}
 	if i.log, err = kafka.NewLog(i.link.log()); err != nil {
@@ -172,7 +195,7 @@ func (i *Ingest) Register(mux *http.ServeMux) {
 
 // Ready returns nil once a worker has recovered its first partitions, if none is in trouble and the brokers
 // answered when [Ingest.Run] last asked them, a few seconds ago; else why not, a line each. It asks nobody.
-// Redis is no reason, though queries need it: commands do not, and whoever queries is told.
+// Redis is a reason only while no partition goes on without it: whoever queries is told otherwise.
 func (i *Ingest) Ready() error {
 	var why reasons
 	recovered := false
@@ -221,6 +244,9 @@ func (i *Ingest) Close() {
 	}
 	if i.closeStore != nil {
 		i.closeStore()
+	}
+	if i.closeSnapshots != nil {
+		i.closeSnapshots()
 	}
 	i.link.close()
 }

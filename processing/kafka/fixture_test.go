@@ -23,7 +23,12 @@ import (
 	"github.com/ledgerline/ledgerline/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withRegistry{m}) }
+func TestMain(m *testing.M) {
+	if os.Getenv(measuredEnv) != "" {
+		os.Exit(runMeasured())
+	}
+	goleak.VerifyTestMain(withRegistry{m})
+}
 
 // withRegistry runs the tests beside one registry that holds the schemas of orders: to fill one for
 // each test would take longer than the test.

@@ -21,7 +21,7 @@ const anotherPrefix = "restore it, or set --prefix to begin anew"
 // will be seen), then the high watermark of events and outcomes (the last stable offset would hide
 // what an ending transaction is about to make visible), then a read_committed read up to that mark.
 // A partition in which a transaction is still open is left out, for a later call: whoever owns others
-// goes on with them.
+// goes on with them. So is one whose snapshot the store does not tell of.
 func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]*ownedPartition, error) {
 	committed, err := s.committed(ctx, tps)
 	if err != nil {
@@ -47,6 +47,7 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		return at.Offset < high[tp].high
 	}
 	recovered := map[topicPartition]*ownedPartition{}
+	logs := map[topicPartition]int64{}
 	spans := map[topicPartition]span{}
 	owner := map[topicPartition]*ownedPartition{} // by events and by outcomes partition
 	for tp, epoch := range tps {
@@ -65,19 +66,33 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		if end := high[tp].high; at > end {
 			return nil, fmt.Errorf("commands of %s end at %d, before the committed offset %d: the topic was recreated or truncated; %s", tp, end, at, anotherPrefix)
 		}
-		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), epoch: epoch, from: max(at, 0)}
-		recovered[tp] = o
+		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), tp: tp, epoch: epoch, from: max(at, 0)}
+		recovered[tp], logs[tp] = o, high[events].high
 		if high[events].start > 0 {
 			return nil, fmt.Errorf("log of events %s begins at %d, not at 0: without its beginning no state is right", events, high[events].start)
 		}
 		o.outcomeStart = high[outcomes].start
-		spans[events] = span{0, high[events].high}
 		spans[outcomes] = span{max(metadata.LowestOutcome, o.outcomeStart), high[outcomes].high}
 		owner[events], owner[outcomes] = o, o
+	}
+	from := s.keeper.bases(ctx, recovered, logs)
+	for tp, o := range recovered {
+		events := topicPartition{s.cfg.Topics.Events(s.aggregates[tp.topic].Name), tp.partition}
+		at, ok := from[tp]
+		if !ok {
+			delete(recovered, tp)
+			delete(spans, topicPartition{s.cfg.Topics.Outcomes(s.aggregates[tp.topic].Name), tp.partition})
+			continue
+		}
+		if o.Reached() >= logs[tp] {
+			return nil, fmt.Errorf("log of events %s ends at %d, but a snapshot has event %d: it is not whole; %s", events, logs[tp], o.Reached(), anotherPrefix)
+		}
+		spans[events] = span{at, logs[tp]}
 	}
 	if err := s.reader.read(ctx, spans, func(r *kgo.Record) error { return s.replay(ctx, owner, r) }); err != nil {
 		return nil, fmt.Errorf("recovering %d partitions: %w", len(tps), err)
 	}
+	s.keeper.folded(ctx, recovered)
 	for tp, o := range recovered {
 		least := int64(-1)
 		if own, ok := s.w.committed[tp]; ok {
@@ -87,8 +102,8 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 			metadata, _ := processing.ParseMetadata(m.Metadata) // parsed above
 			least = max(least, metadata.LastEvent)
 		}
-		if o.LastEvent() < least {
-			return nil, fmt.Errorf("recovered %s up to event %d, but event %d was committed: the log of %s is not whole; %s", tp, o.LastEvent(), least, s.cfg.Topics.Events(s.aggregates[tp.topic].Name), anotherPrefix)
+		if o.Reached() < least {
+			return nil, fmt.Errorf("recovered %s up to event %d, but event %d was committed: the log of %s is not whole; %s", tp, o.Reached(), least, s.cfg.Topics.Events(s.aggregates[tp.topic].Name), anotherPrefix)
 		}
 		// Commands below an offset that is decided are passed over: in a log that was recreated those
 		// would be new ones.
@@ -102,6 +117,9 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 // replay folds one record of events or outcomes into the partition that owns it.
 func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPartition, r *kgo.Record) error {
 	o := owner[topicPartition{r.Topic, r.Partition}]
+	if o.failed != nil {
+		return nil
+	}
 	aggregate, kind := s.cfg.Topics.Parse(r.Topic)
 	if kind == outcomesKind {
 		outcome, input, err := s.w.wire.outcome(ctx, r)
@@ -115,13 +133,13 @@ func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPar
 	var bad *eventError
 	if errors.As(err, &bad) {
 		s.log.ErrorContext(ctx, "event cannot be decoded, commands of its aggregate will fail", "aggregate_id", string(r.Key), "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
-		o.RecoverUnreadable(string(r.Key), r.Offset, err)
+		s.keeper.recovered(ctx, o, recoveredEvent{id: string(r.Key), offset: r.Offset, unreadable: err})
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	o.RecoverEvent(event)
+	s.keeper.recovered(ctx, o, recoveredEvent{id: event.AggregateID, event: event})
 	return nil
 }
 

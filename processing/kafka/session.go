@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/readstore"
 )
 
 // session is one membership of a worker in its group. It is dropped on any error.
@@ -34,17 +35,28 @@ type session struct {
 	owned map[topicPartition]*ownedPartition
 	// waits says since when a partition waits for the end of an open transaction. Only step touches it.
 	waits map[topicPartition]time.Time
+	// keeper keeps the states of the owned partitions' aggregates.
+	keeper *stateKeeper
 }
 
 // ownedPartition is a partition of a commands topic that has been recovered.
 type ownedPartition struct {
 	*processing.Partition
+	tp topicPartition
 	// epoch is the assignment's: a partition that went and came back in between is another one.
 	epoch uint64
 	// from is the offset that was committed at recovery: what lies before it is dealt with.
 	from int64
 	// outcomeStart is where the log of outcomes began at recovery.
 	outcomeStart int64
+
+	// generation is that of the aggregate's snapshots, none until one is needed, written when the last
+	// snapshot was begun.
+	generation readstore.Generation
+	written    time.Time
+	// pending holds events that were read back and are not folded, failed why they cannot be.
+	pending []recoveredEvent
+	failed  error
 }
 
 // onAssigned is called by the client before it fetches anything of the new partitions: they stay
@@ -81,8 +93,13 @@ func (s *session) epochOf(tp topicPartition) uint64 {
 
 // step recovers what was assigned, polls once and runs one transaction.
 func (s *session) step(ctx context.Context) error {
+	s.keeper.step(ctx)
 	if err := s.reconcile(ctx); err != nil {
 		return err
+	}
+	if s.keeper.isFull() {
+		s.keeper.await(ctx)
+		return nil
 	}
 	// The poll is bounded so that a new assignment, which is paused, is recovered soon.
 	pctx, cancel := context.WithTimeout(ctx, pollTimeout)
@@ -100,7 +117,7 @@ func (s *session) step(ctx context.Context) error {
 		}
 	}
 	if fetches.NumRecords() == 0 {
-		s.cfg.Metrics.progress.idle(s)
+		s.cfg.Metrics.progress.idle(s, s.keeper.isHeld)
 	}
 	if fetches.NumRecords() == 0 || ctx.Err() != nil {
 		return nil
@@ -120,6 +137,7 @@ func (s *session) reconcile(ctx context.Context) error {
 	for tp, o := range s.owned {
 		if s.assigned[tp] != o.epoch {
 			delete(s.owned, tp)
+			s.keeper.forget(tp, o)
 			s.cfg.Metrics.progress.release(s, tp)
 		}
 	}
@@ -130,6 +148,7 @@ func (s *session) reconcile(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
+	s.keeper.waiting(fresh)
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -138,6 +157,7 @@ func (s *session) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.keeper.waiting(fresh)
 	if err := s.wait(fresh, recovered); err != nil {
 		return err
 	}
@@ -150,6 +170,8 @@ func (s *session) reconcile(ctx context.Context) error {
 			s.owned[tp] = o
 			s.cfg.Metrics.progress.own(s, tp, o.Next())
 			resume[tp.topic] = append(resume[tp.topic], tp.partition)
+		} else {
+			s.keeper.forget(tp, o)
 		}
 	}
 	s.tx.Client().ResumeFetchPartitions(resume)
@@ -199,6 +221,7 @@ func (s *session) wait(fresh map[topicPartition]uint64, recovered map[topicParti
 func (s *session) drop(tps []topicPartition) {
 	pause := map[string][]int32{}
 	for _, tp := range tps {
+		s.keeper.forget(tp, s.owned[tp])
 		delete(s.owned, tp)
 		pause[tp.topic] = append(pause[tp.topic], tp.partition)
 	}

@@ -226,6 +226,8 @@ func (s *stream) end() []*kgo.Record {
 func during(t *testing.T, f *fixture, more int, workers func() []*running, steps ...func()) {
 	t.Helper()
 	o := f.observe()
+	o.drain()
+	before := accepted(f.answers(o.records["order.outcomes"]))
 	s := f.stream("o-")
 	for _, step := range steps {
 		o.outcomes(len(o.records["order.outcomes"]) + more)
@@ -233,7 +235,7 @@ func during(t *testing.T, f *fixture, more int, workers func() []*running, steps
 	}
 	o.outcomes(len(o.records["order.outcomes"]) + more)
 	sent := s.end()
-	o.until("all decisions", func() bool { return accepted(f.answers(o.records["order.outcomes"])) >= len(sent) })
+	o.until("all decisions", func() bool { return accepted(f.answers(o.records["order.outcomes"])) >= before+len(sent) })
 	o.check(sent, workers()...)
 }
 

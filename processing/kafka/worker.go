@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,12 +50,27 @@ type WorkerConfig struct {
 	// Committed is told of every decision after its commit, in order within a partition; it must not
 	// block. Defaults to nobody.
 	Committed func(processing.Outcome)
-	Log       *slog.Logger
+	// Snapshots keeps the states of aggregates, so that a start reads no more than the events after the
+	// last snapshot, and memory holds no more than StateMemory. While it does not answer, aggregates whose
+	// state is at hand are decided, and a partition with a command of another waits. Defaults to reading
+	// back all events and holding all states.
+	Snapshots SnapshotStore
+	// SnapshotEvents is after how many events of a partition a snapshot is written. Defaults to 10,000.
+	SnapshotEvents int64
+	// SnapshotInterval is after how long one is written if anything has changed. Defaults to 10 s.
+	SnapshotInterval time.Duration
+	// StateMemory bounds the states held, in bytes; it is an estimate. When what no snapshot has fills it,
+	// no command is decided until one is written. Defaults to 32 MiB.
+	StateMemory int64
+	Log         *slog.Logger
 	// Metrics count what is done. Defaults to nobody.
 	Metrics *Metrics
 	// Tracer makes a span for each command that comes with a sampled traceparent. Defaults to none.
 	Tracer trace.Tracer
 }
+
+// DefaultStateMemory is the memory for states that a worker has unless told otherwise, in bytes.
+const DefaultStateMemory = 32 << 20
 
 const (
 	// DefaultSessionTimeout is the shortest that brokers allow unless they are told otherwise.
@@ -108,6 +124,8 @@ type Worker struct {
 	ready chan struct{}
 	// trouble is why the last session ended, nil once partitions are recovered.
 	trouble atomic.Pointer[error]
+	// stalled is why no partition goes on for want of the store of snapshots, nil while one does.
+	stalled atomic.Pointer[error]
 	// committed is the last event offset that this worker has seen committed, over all its sessions.
 	committed map[topicPartition]int64
 	counts    map[string]int32 // partitions by topic
@@ -131,15 +149,14 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.MaxBatch == 0 {
 		cfg.MaxBatch = 2000
 	}
-	if cfg.SessionTimeout == 0 {
-		cfg.SessionTimeout = DefaultSessionTimeout
-	}
-	if cfg.TransactionTimeout == 0 {
-		cfg.TransactionTimeout = DefaultTransactionTimeout
-	}
+	cfg.SessionTimeout = cmp.Or(cfg.SessionTimeout, DefaultSessionTimeout)
+	cfg.TransactionTimeout = cmp.Or(cfg.TransactionTimeout, DefaultTransactionTimeout)
 	if cfg.SessionTimeout < leastTimeout || cfg.TransactionTimeout < leastTimeout {
 		return nil, fmt.Errorf("set --session-timeout (%s) and --transaction-timeout (%s) to %s or more", cfg.SessionTimeout, cfg.TransactionTimeout, leastTimeout)
 	}
+	cfg.SnapshotEvents = cmp.Or(cfg.SnapshotEvents, 10_000)
+	cfg.SnapshotInterval = cmp.Or(cfg.SnapshotInterval, 10*time.Second)
+	cfg.StateMemory = cmp.Or(cfg.StateMemory, DefaultStateMemory)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -155,7 +172,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.Tracer == nil {
 		cfg.Tracer = processing.NoTracer
 	}
-	cfg.Metrics.startWorker(cfg.Aggregates)
+	cfg.Metrics.startWorker(cfg.Aggregates, cfg.Snapshots != nil)
 	for _, a := range cfg.Aggregates {
 		cfg.Metrics.progress.expect(cfg.Topics.Commands(a.Name))
 	}
@@ -171,8 +188,10 @@ func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
 // Trouble returns why no commands are decided at present, nil if none is known.
 func (w *Worker) Trouble() error {
-	if err := w.trouble.Load(); err != nil {
-		return *err
+	for _, p := range []*atomic.Pointer[error]{&w.trouble, &w.stalled} {
+		if err := p.Load(); err != nil {
+			return *err
+		}
 	}
 	return nil
 }
@@ -230,6 +249,7 @@ func (w *Worker) run(ctx context.Context) error {
 func (w *Worker) session(ctx context.Context) error {
 	s := &session{w: w, cfg: &w.cfg, log: w.cfg.Log, assigned: map[topicPartition]uint64{}, owned: map[topicPartition]*ownedPartition{}}
 	s.aggregates = map[string]*processing.Aggregate{}
+	s.keeper = newKeeper(s)
 	var topics []string
 	for _, a := range w.cfg.Aggregates {
 		topic := w.cfg.Topics.Commands(a.Name)
@@ -264,6 +284,9 @@ func (w *Worker) session(ctx context.Context) error {
 	}
 	defer s.close()
 	defer w.cfg.Metrics.progress.end(s)
+	defer s.keeper.close()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	if s.reader, err = newReader(w.cfg.Client); err != nil {
 		return err
 	}
