@@ -51,7 +51,7 @@ func (s *Sender) Decision(ctx context.Context, aggregate, aggregateID, commandID
 	if err != nil {
 		return none, fmt.Errorf("looking for the decision on command %s: %w", commandID, err)
 	}
-	found, any := none, false
+	found, answered := none, false
 	err = r.read(ctx, map[topicPartition]span{tp: appended}, func(rec *kgo.Record) error {
 		if string(rec.Key) != aggregateID || !strings.EqualFold(header(rec, headerCommandID), commandID) {
 			return nil
@@ -60,14 +60,14 @@ func (s *Sender) Decision(ctx context.Context, aggregate, aggregateID, commandID
 		if err != nil {
 			return err
 		}
-		found, any = o, true
+		found, answered = o, true
 		if o.Decision {
 			return errFound
 		}
 		return nil
 	})
 	switch {
-	case errors.Is(err, errFound), err == nil && any:
+	case errors.Is(err, errFound), err == nil && answered:
 		return found, nil
 	case err != nil:
 		return none, fmt.Errorf("looking for the decision on command %s: %w", commandID, err)

@@ -390,12 +390,12 @@ func TestWorkerThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &Worker{hung: make(chan struct{}, 1)}
 		stop := w.watch()
-		time.Sleep(hungAfter - time.Second)
+		<-time.After(hungAfter - time.Second)
 		if !stop() {
 			t.Error("the watchdog barks too early")
 		}
 		w.watch()
-		time.Sleep(hungAfter + time.Second)
+		<-time.After(hungAfter + time.Second)
 		if len(w.hung) != 1 {
 			t.Error("the watchdog does not bark")
 		}
