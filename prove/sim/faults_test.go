@@ -154,8 +154,18 @@ func failProduce(_ context.Context, w *world, name string) {
 	w.install(name, kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: errs[w.intN(len(errs))], Topic: topics[w.intN(2)]})
 }
 
+// outOfRange has the brokers say that a committed offset is not in the log. Half of the time they say so to
+// a process that has read nothing yet, and that dies after its next transaction: a client that has begun at
+// the start of the log without a word has committed an offset of long ago by then.
 func outOfRange(_ context.Context, w *world, name string) {
 	w.install(name, kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.OffsetOutOfRange, Topic: commandsTopic})
+	if w.intN(2) == 0 {
+		w.bounce(&strike{key: kmsg.EndTxn, after: true, act: func(p *process, _ kmsg.Response) error {
+			p.kill()
+			w.comeBack(p)
+			return errStruck
+		}})
+	}
 }
 
 // denyEnd has the brokers end a transaction, and answer that they do not know what became of it.
