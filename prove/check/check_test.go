@@ -3,12 +3,27 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/ledgerline/ledgerline/prove/history"
 )
+
+// TestImports: what judges the product shares nothing with it.
+func TestImports(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", ".")
+	output, err := list.Output()
+	if err != nil {
+		t.Fatalf("running %s: %v", list, err)
+	}
+	for _, p := range strings.Fields(string(output)) {
+		if strings.Contains(p, "ledgerline") && !strings.HasSuffix(p, "/prove/check") && !strings.HasSuffix(p, "/prove/history") {
+			t.Errorf("it imports %s", p)
+		}
+	}
+}
 
 // TestRightRun has everything that a right run may have.
 func TestRightRun(t *testing.T) {

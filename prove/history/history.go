@@ -151,12 +151,20 @@ func Create(dir string, run Run) (*Writer, error) {
 	return &Writer{dir: dir, files: map[string]*file{}}, nil
 }
 
-// Op, Fault, Takeover, Hold and Record add a line each. An error is told by Close.
-func (w *Writer) Op(o Op)             { w.add("ops.jsonl", o) }
-func (w *Writer) Fault(f Fault)       { w.add("faults.jsonl", f) }
+// Op adds a line. An error is told by Close, as of the other files.
+func (w *Writer) Op(o Op) { w.add("ops.jsonl", o) }
+
+// Fault adds a line.
+func (w *Writer) Fault(f Fault) { w.add("faults.jsonl", f) }
+
+// Takeover adds a line.
 func (w *Writer) Takeover(t Takeover) { w.add("takeovers.jsonl", t) }
-func (w *Writer) Hold(h Hold)         { w.add("holds.jsonl", h) }
-func (w *Writer) Record(r Record)     { w.add("log.jsonl", r) }
+
+// Hold adds a line.
+func (w *Writer) Hold(h Hold) { w.add("holds.jsonl", h) }
+
+// Record adds a line.
+func (w *Writer) Record(r Record) { w.add("log.jsonl", r) }
 
 func (w *Writer) add(name string, value any) {
 	text, err := json.Marshal(value)
@@ -210,12 +218,20 @@ func ReadRun(dir string) (Run, error) {
 	return run, nil
 }
 
-// Ops, Faults, Takeovers, Holds and Records read a folder's files. A file that is not there has no lines.
-func Ops(dir string) ([]Op, error)             { return read[Op](dir, "ops.jsonl") }
-func Faults(dir string) ([]Fault, error)       { return read[Fault](dir, "faults.jsonl") }
+// Ops reads a folder's file of them. One that is not there has no lines, here as below.
+func Ops(dir string) ([]Op, error) { return read[Op](dir, "ops.jsonl") }
+
+// Faults reads a folder's file of them.
+func Faults(dir string) ([]Fault, error) { return read[Fault](dir, "faults.jsonl") }
+
+// Takeovers reads a folder's file of them.
 func Takeovers(dir string) ([]Takeover, error) { return read[Takeover](dir, "takeovers.jsonl") }
-func Holds(dir string) ([]Hold, error)         { return read[Hold](dir, "holds.jsonl") }
-func Records(dir string) ([]Record, error)     { return read[Record](dir, "log.jsonl") }
+
+// Holds reads a folder's file of them.
+func Holds(dir string) ([]Hold, error) { return read[Hold](dir, "holds.jsonl") }
+
+// Records reads a folder's file of them.
+func Records(dir string) ([]Record, error) { return read[Record](dir, "log.jsonl") }
 
 func read[T any](dir, name string) ([]T, error) {
 	f, err := os.Open(filepath.Join(dir, name))
