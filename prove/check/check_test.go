@@ -256,6 +256,22 @@ func TestFencedOnce(t *testing.T) {
 	}
 }
 
+// TestUnfinished: what a run that was cut off lacks breaks no law, and the run is not passed over.
+func TestUnfinished(t *testing.T) {
+	s := newStory(t)
+	s.send("a", add("t-1", 1, 1))
+	dir := t.TempDir()
+	s.write(dir)
+	if err := os.Remove(filepath.Join(dir, "end.json")); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr strings.Builder
+	code := check([]string{"-root", root, dir}, &stdout, &stderr)
+	if code != 1 || !strings.Contains(stderr.String(), "is not finished") || strings.Contains(stderr.String(), "law") {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+}
+
 func TestFloor(t *testing.T) {
 	s := newStory(t)
 	s.decide(s.send("z", add("t-9", 1, 3)))

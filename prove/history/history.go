@@ -7,6 +7,7 @@
 //	takeovers.jsonl a Takeover for every partition that lost its worker and got one again
 //	holds.jsonl  a Hold for everything that happened to a slot, as its process saw it on the wire
 //	log.jsonl      a Record for every committed record of every topic at the end, as a plain client reads it
+//	end.json       is there once all of it is: what has none is not finished
 //
 // It owns the form and nothing else. It imports nothing of the product, and neither does the checker.
 package history
@@ -191,18 +192,33 @@ func (w *Writer) add(name string, value any) {
 	}
 }
 
-// Close ends the files and returns the first error there was.
+// Close ends the files, says that the run is whole, and returns the first error there was.
 func (w *Writer) Close() error {
+	err := w.Abandon()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(w.dir, "end.json"), []byte("{}\n"), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("writing history %s: %w", w.dir, err)
+	}
+	return nil
+}
+
+// Abandon ends the files of a run that is not whole, such as one whose log could not be read to its end.
+func (w *Writer) Abandon() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	err := w.err
 	for _, f := range w.files {
 		err = errors.Join(err, f.buf.Flush(), f.f.Close())
 	}
-	if err != nil {
-		return fmt.Errorf("writing history %s: %w", w.dir, err)
-	}
-	return nil
+	return err
+}
+
+// Finished reports whether a run's folder is whole.
+func Finished(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "end.json"))
+	return err == nil
 }
 
 // ReadRun reads a folder's run.json.
