@@ -3,12 +3,27 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/ledgerline/ledgerline/prove/history"
 )
+
+// TestImports: what judges the product shares nothing with it.
+func TestImports(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", ".")
+	output, err := list.Output()
+	if err != nil {
+		t.Fatalf("running %s: %v", list, err)
+	}
+	for _, p := range strings.Fields(string(output)) {
+		if strings.Contains(p, "ledgerline") && !strings.HasSuffix(p, "/prove/check") && !strings.HasSuffix(p, "/prove/history") {
+			t.Errorf("it imports %s", p)
+		}
+	}
+}
 
 // TestRightRun has everything that a right run may have.
 func TestRightRun(t *testing.T) {
@@ -238,6 +253,22 @@ func TestFencedOnce(t *testing.T) {
 	}
 	if code, _, said := s.judge(); code != 0 {
 		t.Errorf("exit code %d: %s", code, said)
+	}
+}
+
+// TestUnfinished: what a run that was cut off lacks breaks no law, and the run is not passed over.
+func TestUnfinished(t *testing.T) {
+	s := newStory(t)
+	s.send("a", add("t-1", 1, 1))
+	dir := t.TempDir()
+	s.write(dir)
+	if err := os.Remove(filepath.Join(dir, "end.json")); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr strings.Builder
+	code := check([]string{"-root", root, dir}, &stdout, &stderr)
+	if code != 1 || !strings.Contains(stderr.String(), "is not finished") || strings.Contains(stderr.String(), "law") {
+		t.Errorf("exit code %d: %s", code, stderr.String())
 	}
 }
 

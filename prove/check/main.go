@@ -75,6 +75,14 @@ func judge(o options, dirs []string) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
+	var unfinished []string
+	folders = slices.DeleteFunc(folders, func(dir string) bool {
+		if !history.Finished(dir) {
+			unfinished = append(unfinished, dir)
+			return true
+		}
+		return false
+	})
 	found := make([]*finding, len(folders))
 	errs := make([]error, len(folders))
 	turns := make(chan struct{}, 2)
@@ -90,7 +98,14 @@ func judge(o options, dirs []string) (*report, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return newReport(o, found)
+	r, err := newReport(o, found)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range unfinished {
+		r.broken = append(r.broken, dir+" is not finished, and not judged")
+	}
+	return r, nil
 }
 
 // findRuns returns the folders with a run.json at or below dirs.

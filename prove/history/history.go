@@ -8,6 +8,7 @@
 //	scalings.jsonl a Scaling for every partition each time that a process left in good order or joined
 //	holds.jsonl  a Hold for everything that happened to a slot, as its process saw it on the wire
 //	log.jsonl      a Record for every committed record of every topic at the end, as a plain client reads it
+//	end.json       is there once all of it is: what has none is not finished
 //
 // It owns the form and nothing else. It imports nothing of the product, and neither does the checker.
 package history
@@ -165,13 +166,23 @@ func Create(dir string, run Run) (*Writer, error) {
 	return &Writer{dir: dir, files: map[string]*file{}}, nil
 }
 
-// Op, Fault, Takeover, Scaling, Hold and Record add a line each. An error is told by Close.
-func (w *Writer) Op(o Op)             { w.add("ops.jsonl", o) }
-func (w *Writer) Fault(f Fault)       { w.add("faults.jsonl", f) }
+// Op adds a line. An error is told by Close, as of the other files.
+func (w *Writer) Op(o Op) { w.add("ops.jsonl", o) }
+
+// Fault adds a line.
+func (w *Writer) Fault(f Fault) { w.add("faults.jsonl", f) }
+
+// Takeover adds a line.
 func (w *Writer) Takeover(t Takeover) { w.add("takeovers.jsonl", t) }
-func (w *Writer) Scaling(s Scaling)   { w.add("scalings.jsonl", s) }
-func (w *Writer) Hold(h Hold)         { w.add("holds.jsonl", h) }
-func (w *Writer) Record(r Record)     { w.add("log.jsonl", r) }
+
+// Scaling adds a line.
+func (w *Writer) Scaling(s Scaling) { w.add("scalings.jsonl", s) }
+
+// Hold adds a line.
+func (w *Writer) Hold(h Hold) { w.add("holds.jsonl", h) }
+
+// Record adds a line.
+func (w *Writer) Record(r Record) { w.add("log.jsonl", r) }
 
 func (w *Writer) add(name string, value any) {
 	text, err := json.Marshal(value)
@@ -198,18 +209,33 @@ func (w *Writer) add(name string, value any) {
 	}
 }
 
-// Close ends the files and returns the first error there was.
+// Close ends the files, says that the run is whole, and returns the first error there was.
 func (w *Writer) Close() error {
+	err := w.Abandon()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(w.dir, "end.json"), []byte("{}\n"), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("writing history %s: %w", w.dir, err)
+	}
+	return nil
+}
+
+// Abandon ends the files of a run that is not whole, such as one whose log could not be read to its end.
+func (w *Writer) Abandon() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	err := w.err
 	for _, f := range w.files {
 		err = errors.Join(err, f.buf.Flush(), f.f.Close())
 	}
-	if err != nil {
-		return fmt.Errorf("writing history %s: %w", w.dir, err)
-	}
-	return nil
+	return err
+}
+
+// Finished reports whether a run's folder is whole.
+func Finished(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "end.json"))
+	return err == nil
 }
 
 // ReadRun reads a folder's run.json.
@@ -225,13 +251,23 @@ func ReadRun(dir string) (Run, error) {
 	return run, nil
 }
 
-// Ops, Faults, Takeovers, Scalings, Holds and Records read a folder's files. A file that is not there has no lines.
-func Ops(dir string) ([]Op, error)             { return read[Op](dir, "ops.jsonl") }
-func Faults(dir string) ([]Fault, error)       { return read[Fault](dir, "faults.jsonl") }
+// Ops reads a folder's file of them. One that is not there has no lines, here as below.
+func Ops(dir string) ([]Op, error) { return read[Op](dir, "ops.jsonl") }
+
+// Faults reads a folder's file of them.
+func Faults(dir string) ([]Fault, error) { return read[Fault](dir, "faults.jsonl") }
+
+// Takeovers reads a folder's file of them.
 func Takeovers(dir string) ([]Takeover, error) { return read[Takeover](dir, "takeovers.jsonl") }
-func Scalings(dir string) ([]Scaling, error)   { return read[Scaling](dir, "scalings.jsonl") }
-func Holds(dir string) ([]Hold, error)         { return read[Hold](dir, "holds.jsonl") }
-func Records(dir string) ([]Record, error)     { return read[Record](dir, "log.jsonl") }
+
+// Scalings reads a folder's file of them.
+func Scalings(dir string) ([]Scaling, error) { return read[Scaling](dir, "scalings.jsonl") }
+
+// Holds reads a folder's file of them.
+func Holds(dir string) ([]Hold, error) { return read[Hold](dir, "holds.jsonl") }
+
+// Records reads a folder's file of them.
+func Records(dir string) ([]Record, error) { return read[Record](dir, "log.jsonl") }
 
 func read[T any](dir, name string) ([]T, error) {
 	f, err := os.Open(filepath.Join(dir, name))

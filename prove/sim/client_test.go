@@ -148,8 +148,8 @@ func (c *client) close() {
 }
 
 func (c *client) patience() time.Duration {
-	if c.rng.IntN(8) == 0 {
-		return time.Duration(c.rng.IntN(60)) * time.Millisecond
+	if c.rng.IntN(8) == 0 { // about what an answer takes
+		return time.Duration(c.rng.IntN(15)) * time.Millisecond
 	}
 	return 2*time.Second + time.Duration(c.rng.IntN(int(9*time.Second)))
 }

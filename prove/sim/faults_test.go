@@ -43,6 +43,7 @@ var requests = []request{
 // kind is a kind of fault: try does it, or has it strike later.
 type kind struct {
 	old bool // of transactions of version 1
+	// try is nil for what happens by itself in a client's or a run's life.
 	try func(ctx context.Context, w *world, name string)
 }
 
@@ -60,9 +61,9 @@ var all = func() map[string]kind {
 		"paused":               {try: pauseAny},
 		"zombie":               {try: zombie},
 		"open-transaction":     {try: openTransaction},
-		"client-answer-lost":   {try: func(context.Context, *world, string) {}}, // see client.do
-		"day-without-workers":  {try: func(context.Context, *world, string) {}}, // see world.live
-		"command-in-wrong-log": {try: func(context.Context, *world, string) {}}, // see client.do
+		"client-answer-lost":   {}, // see client.do
+		"day-without-workers":  {}, // see world.live
+		"command-in-wrong-log": {}, // see client.do
 	}
 	for _, r := range requests {
 		name := strings.ToLower(r.key.Name())
@@ -87,6 +88,9 @@ func kinds() []string { return slices.Sorted(maps.Keys(all)) }
 func (w *world) inflict(ctx context.Context) {
 	var names []string
 	for _, name := range kinds() {
+		if all[name].try == nil {
+			continue
+		}
 		if w.old || !all[name].old {
 			names = append(names, name)
 		}
@@ -154,8 +158,18 @@ func failProduce(_ context.Context, w *world, name string) {
 	w.install(name, kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: errs[w.intN(len(errs))], Topic: topics[w.intN(2)]})
 }
 
+// outOfRange has the brokers say that a committed offset is not in the log. Half of the time they say so to
+// a process that has read nothing yet, and that dies after its next transaction: a client that has begun at
+// the start of the log without a word has committed an offset of long ago by then.
 func outOfRange(_ context.Context, w *world, name string) {
 	w.install(name, kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.OffsetOutOfRange, Topic: commandsTopic})
+	if w.intN(2) == 0 {
+		w.bounce(&strike{key: kmsg.EndTxn, after: true, act: func(p *process, _ kmsg.Response) error {
+			p.kill()
+			w.comeBack(p)
+			return errStruck
+		}})
+	}
 }
 
 // denyEnd has the brokers end a transaction, and answer that they do not know what became of it.

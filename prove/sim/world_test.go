@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -81,11 +82,15 @@ func run(t *testing.T, seed uint64, hist *history.Writer, logFile string) {
 	w.live()
 	w.settle()
 	w.stopAll()
-	w.dump()
+	end := hist.Close
+	if err := w.dump(); err != nil {
+		t.Error(err)
+		end = hist.Abandon
+	}
 	w.goes.Wait()
 	w.answers.close()
 	w.cluster.Close()
-	if err := hist.Close(); err != nil {
+	if err := end(); err != nil {
 		t.Error(err)
 	}
 }
@@ -245,7 +250,7 @@ func (w *world) isSettled(adm *kadm.Client) bool {
 }
 
 // dump writes down what a plain client reads of all topics.
-func (w *world) dump() {
+func (w *world) dump() error {
 	pause(15 * time.Second) // for transactions of the dead to time out
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -253,8 +258,7 @@ func (w *world) dump() {
 	defer cl.Close()
 	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topics...)
 	if err != nil {
-		w.t.Errorf("listing the ends of the log: %v", err)
-		return
+		return fmt.Errorf("listing the ends of the log: %w", err)
 	}
 	left := map[string]map[int32]int64{}
 	n := 0
@@ -270,8 +274,7 @@ func (w *world) dump() {
 	for n > 0 {
 		fetches := cl.PollFetches(ctx)
 		if ctx.Err() != nil {
-			w.t.Errorf("dumping the log: %d partitions do not end", n)
-			return
+			return fmt.Errorf("dumping the log: %d partitions do not end", n)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			end, ok := left[r.Topic][r.Partition]
@@ -284,6 +287,7 @@ func (w *world) dump() {
 			}
 		})
 	}
+	return nil
 }
 
 func (w *world) record(r *kgo.Record) {
