@@ -32,8 +32,6 @@ type slot struct {
 	current *process
 	closed  bool
 	done    chan struct{}
-	// busy is held by whoever does something to the process.
-	busy sync.Mutex
 }
 
 func newSlot(r *run, name string, ports []int) *slot {
