@@ -76,12 +76,16 @@ func (a App) processorAccess(prefix string, group string) []kafka.Access {
 	if group == "" {
 		one.Name, one.Prefixed = a.processorGroups(prefix), true
 	}
-	return append(a.rebuildAccess(prefix), one)
+	return append(a.readAccess(prefix, a.eventAggregates()), one)
 }
 
-// rebuildAccess is what rebuild needs: it reads the events that read models are made of, in no group.
+// rebuildAccess is what rebuild needs: it reads all events, in no group, for every aggregate has snapshots.
 func (a App) rebuildAccess(prefix string) []kafka.Access {
-	readable := a.eventAggregates()
+	return a.readAccess(prefix, a.aggregates())
+}
+
+// readAccess is what it takes to read the events of some aggregates.
+func (a App) readAccess(prefix string, readable []string) []kafka.Access {
 	return a.topicAccess(prefix, nil, nil, nil, func(aggregate string) []kafka.Operation {
 		if slices.Contains(readable, aggregate) {
 			return reads

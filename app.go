@@ -52,12 +52,15 @@ func (a App) check() ([]schemas.Binding, error) {
 		seen[g.Name] = true
 	}
 	models := map[string]bool{}
+	for _, m := range a.snapshots() {
+		models[m.Name] = true
+	}
 	for _, m := range a.ReadModels {
 		if !nameForm.MatchString(m.Name) {
 			return nil, fmt.Errorf("app: read model %q: %s", m.Name, badName)
 		}
 		if models[m.Name] {
-			return nil, fmt.Errorf("app: read model %s is listed twice", m.Name)
+			return nil, fmt.Errorf("app: read model %s is listed twice, or keeps an aggregate's snapshots", m.Name)
 		}
 		models[m.Name] = true
 		for _, g := range m.Aggregates {
@@ -79,16 +82,39 @@ func (a App) Aggregate(name string) (*processing.Aggregate, bool) {
 	return nil, false
 }
 
-// ReadModel returns the read model of that name.
+// snapshots are the read models in which workers keep the states of aggregates.
+func (a App) snapshots() []*processing.ReadModel {
+	var all []*processing.ReadModel
+	for _, g := range a.Aggregates {
+		all = append(all, g.Snapshots())
+	}
+	return all
+}
+
+// models are all read models, the snapshots of aggregates last.
+func (a App) models() []*processing.ReadModel {
+	return append(slices.Clone(a.ReadModels), a.snapshots()...)
+}
+
+// ReadModel returns the read model of that name; also one that keeps an aggregate's snapshots.
 func (a App) ReadModel(name string) (*processing.ReadModel, error) {
 	var names []string
-	for _, m := range a.ReadModels {
+	for _, m := range a.models() {
 		if m.Name == name {
 			return m, nil
 		}
 		names = append(names, m.Name)
 	}
 	return nil, fmt.Errorf("no read model %q; there are: %s", name, strings.Join(names, ", "))
+}
+
+// aggregates are the names of all.
+func (a App) aggregates() []string {
+	var names []string
+	for _, g := range a.Aggregates {
+		names = append(names, g.Name)
+	}
+	return names
 }
 
 // eventAggregates are those whose events any read model is made of.

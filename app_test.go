@@ -38,6 +38,7 @@ func TestAppThatContradictsItself(t *testing.T) {
 		{named(strings.Repeat("a", 65), "order-status"), "want a name"},
 		{named("order", "order.status"), `read model "order.status": want a name`},
 		{named("order", "{order}"), `read model "{order}": want a name`},
+		{named("order", "order-snapshots"), "order-snapshots is listed twice, or keeps an aggregate's snapshots"},
 	} {
 		p, err := ledgerline.NewProvision(c.app, ledgerline.ProvisionConfig{Connection: ledgerline.Connection{RegistryURL: "http://127.0.0.1:1", Brokers: []string{"127.0.0.1:1"}}})
 		if err == nil {

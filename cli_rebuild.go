@@ -40,6 +40,9 @@ type rebuildRun struct {
 
 // Run builds.
 func (v rebuildRun) Run(ctx context.Context, app App, p Process) error {
+	if m, err := app.ReadModel(v.Model); err == nil && m.Snapshots && v.Promote {
+		return misuse{fmt.Errorf("%s is not promoted: workers use the generation of their state version that became ready last; leave out --promote", v.Model)}
+	}
 	r, err := v.open(ctx, app, p, v.Model)
 	if err != nil {
 		return err
@@ -48,6 +51,9 @@ func (v rebuildRun) Run(ctx context.Context, app App, p Process) error {
 	g, err := r.Run(ctx, v.Model, printProgress(p.Stderr, "building"))
 	if err != nil {
 		return err
+	}
+	if m, err := app.ReadModel(v.Model); err == nil && m.Snapshots {
+		return v.print(p, g, fmt.Sprintf("generation %s of %s is ready; workers of this state version use it once they take over a partition; next: rebuild verify %s", g.ID, v.Model, v.Model))
 	}
 	if !v.Promote {
 		return v.print(p, g, fmt.Sprintf("generation %s of %s is ready; next: rebuild verify %s %s", g.ID, v.Model, v.Model, g.ID))

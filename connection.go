@@ -199,31 +199,42 @@ func (l *link) log() kafka.LogConfig {
 // redisPrefix is what Redis keys begin with: two Apps may share a Redis.
 func (l *link) redisPrefix() string { return l.conn.Prefix + l.app.Name }
 
-// store connects to Redis and refuses one that would lose read models.
-func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
+// openStore makes a store that connects to Redis when it is used.
+func (l *link) openStore() (*redisstore.Store, func(), error) {
 	client, err := redisstore.NewClient(l.redis)
 	if err != nil {
 		return nil, nil, err
 	}
 	closeClient := func() { _ = client.Close() }
 	store, err := redisstore.New(redisstore.Config{Client: client, Prefix: l.redisPrefix()})
+	if err != nil {
+		closeClient()
+	}
+	return store, closeClient, err
+}
+
+// store connects to Redis and refuses one that would lose read models.
+func (l *link) store(ctx context.Context) (*redisstore.Store, func(), error) {
+	store, closeClient, err := l.openStore()
 	if err == nil {
 		cctx, cancel := context.WithTimeout(ctx, startTimeout)
 		if err = store.Check(cctx); err != nil {
 			err = l.redisError(err)
 		}
 		cancel()
+		if err != nil {
+			closeClient()
+		}
 	}
 	if err != nil {
-		closeClient()
 		return nil, nil, err
 	}
 	return store, closeClient, nil
 }
 
 // sameLog refuses read models that were built from another cluster or from topics that are gone.
-func (l *link) sameLog(ctx context.Context, store readstore.Catalogs) error {
-	for _, m := range l.app.ReadModels {
+func (l *link) sameLog(ctx context.Context, store readstore.Catalogs, models []*processing.ReadModel) error {
+	for _, m := range models {
 		c, err := store.Catalog(ctx, m.Name)
 		if err != nil {
 			return l.redisError(fmt.Errorf("reading generations of %s: %w", m.Name, err))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,12 +26,27 @@ type IngestConfig struct {
 	Workers int
 	// KeepSlot keeps the partitions of a worker that ends for its restart. Defaults to giving them up.
 	KeepSlot bool
+	// SessionTimeout is how long the group waits for a worker that is silent before it gives its
+	// partitions to others, TransactionTimeout how long what it left undone may hold them up: see
+	// docs/guides/takeover.md. Default to 6 s and 10 s.
+	SessionTimeout, TransactionTimeout time.Duration
 	// DedupeMemory bounds, in bytes, what the process keeps of command ids; workers share it equally.
 	// Defaults to kafka.DefaultDedupeMemory.
 	DedupeMemory int64
 	// AllowTransactionVersion1 accepts brokers on which a delayed request of one transaction may end up
 	// in the next. Defaults to refusing them: no claim of zero loss holds there.
 	AllowTransactionVersion1 bool
+	// NoSnapshots has workers read back all events at a start and hold all states. Defaults to keeping
+	// states in Redis. Ingest starts without Redis all the same, and decides commands of the aggregates
+	// whose states are at hand.
+	NoSnapshots bool
+	// SnapshotEvents and SnapshotInterval are after how many events of a partition, or how long, what has
+	// changed is written. Default to 10,000 and 10 s.
+	SnapshotEvents   int64
+	SnapshotInterval time.Duration
+	// StateMemory bounds the states that all workers hold, in bytes: an estimate. Defaults to
+	// kafka.DefaultStateMemory.
+	StateMemory int64
 	// Queries has it answer queries, too, as a [Processor] does: one address for everything. It then needs
 	// Redis, for its start and for the queries; commands are decided without. Defaults to commands alone.
 	Queries bool
@@ -53,6 +69,8 @@ type Ingest struct {
 	http    *httpapi.Commands
 	watch   *kafka.Watch
 	brokers *probe
+	// closeSnapshots is nil without snapshots.
+	closeSnapshots func()
 	// queries, closeStore and log are nil without queries.
 	queries    *httpapi.Queries
 	closeStore func()
@@ -91,6 +109,12 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	if err := l.enforced(ctx); err != nil {
 		return err
 	}
+	var snapshots kafka.SnapshotStore
+	if !cfg.NoSnapshots {
+		if snapshots, i.closeSnapshots, err = l.snapshots(ctx); err != nil {
+			return err
+		}
+	}
 	metrics := kafka.NewMetrics(l.conn.Metrics)
 	if i.watch, err = l.watch(metrics, kafka.Topics.Commands, kafka.Topics.Events, kafka.Topics.Outcomes); err != nil {
 		return err
@@ -103,8 +127,11 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 		w, err := kafka.NewWorker(kafka.WorkerConfig{
 			Client: l.kafka, Topics: l.topics, Aggregates: l.app.Aggregates, Codec: l.codec, Source: l.app.Name,
 			Group: l.app.ingestGroup(cfg.Prefix), Slot: slot,
+			KeepSlot: cfg.KeepSlot, SessionTimeout: cfg.SessionTimeout, TransactionTimeout: cfg.TransactionTimeout,
+			Snapshots: snapshots, SnapshotEvents: cfg.SnapshotEvents, SnapshotInterval: cfg.SnapshotInterval,
+			StateMemory:  cmp.Or(cfg.StateMemory, kafka.DefaultStateMemory) / int64(len(slots)),
 			DedupeMemory: cmp.Or(cfg.DedupeMemory, kafka.DefaultDedupeMemory) / int64(len(slots)),
-			KeepSlot:     cfg.KeepSlot, Log: l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
+			Log:          l.conn.Log, Metrics: metrics, Tracer: l.conn.tracer(),
 		})
 		if err != nil {
 			return err
@@ -127,7 +154,7 @@ func (i *Ingest) startQueries(ctx context.Context) error {
 		return err
 	}
 	i.closeStore = closeStore
-	if err := i.link.sameLog(ctx, store); err != nil {
+	if err := i.link.sameLog(ctx, store, i.link.app.ReadModels); err != nil {
 		return err
 	}
 	if i.log, err = kafka.NewLog(i.link.log()); err != nil {
@@ -173,7 +200,7 @@ func (i *Ingest) Register(mux *http.ServeMux) {
 
 // Ready returns nil once a worker has recovered its first partitions, if none is in trouble and the brokers
 // answered when [Ingest.Run] last asked them, a few seconds ago; else why not, a line each. It asks nobody.
-// Redis is no reason, though queries need it: commands do not, and whoever queries is told.
+// Redis is a reason only while no partition goes on without it: whoever queries is told otherwise.
 func (i *Ingest) Ready() error {
 	var why reasons
 	recovered := false
@@ -222,6 +249,9 @@ func (i *Ingest) Close() {
 	}
 	if i.closeStore != nil {
 		i.closeStore()
+	}
+	if i.closeSnapshots != nil {
+		i.closeSnapshots()
 	}
 	i.link.close()
 }

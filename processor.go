@@ -60,7 +60,7 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 	if p.store, p.closeStore, err = l.store(ctx); err != nil {
 		return err
 	}
-	if err := l.sameLog(ctx, p.store); err != nil {
+	if err := l.sameLog(ctx, p.store, l.app.ReadModels); err != nil {
 		return err
 	}
 	if err := l.servedByRegistry(ctx); err != nil {

@@ -37,10 +37,12 @@ func NewRebuild(ctx context.Context, app App, conn Connection) (*Rebuild, error)
 		err = l.servedByRegistry(ctx)
 	}
 	if err == nil {
-		r.log, err = kafka.NewLog(l.log())
+		logs := l.log()
+		logs.Aggregates = app.aggregates() // all of them have snapshots
+		r.log, err = kafka.NewLog(logs)
 	}
 	if err == nil {
-		err = l.sameLog(ctx, r.store)
+		err = l.sameLog(ctx, r.store, app.models())
 	}
 	if err != nil {
 		r.Close()
@@ -157,7 +159,7 @@ type GenerationStatus struct {
 // Status lists the generations of the named read models, or of all, oldest first.
 func (r *Rebuild) Status(ctx context.Context, models ...string) ([]GenerationStatus, error) {
 	if len(models) == 0 {
-		for _, m := range r.link.app.ReadModels {
+		for _, m := range r.link.app.models() {
 			models = append(models, m.Name)
 		}
 	}
@@ -173,7 +175,7 @@ func (r *Rebuild) Status(ctx context.Context, models ...string) ([]GenerationSta
 		}
 		var list []GenerationStatus
 		for id, g := range c.Generations {
-			s := GenerationStatus{Generation: g, Active: id == c.Active, Standby: id == c.Standby, Behind: -1}
+			s := GenerationStatus{Generation: g, Active: processing.IsActive(c, cfg.Model, id), Standby: id == c.Standby, Behind: -1}
 			if n, err := processing.Lag(ctx, cfg, g); err == nil {
 				s.Behind = n
 			}

@@ -133,7 +133,7 @@ func TestSecured(t *testing.T) {
 	if a := shown.get("/v1/customers/ada", "Ledgerline-Position", placed.position()); a.Status != http.StatusOK || !strings.Contains(string(a.Body), "1250") {
 		t.Errorf("the customer: %d %s", a.Status, a.Body)
 	}
-	if a := shown.get("/v1/orders/o-1/events"); a.Status != http.StatusOK || !strings.Contains(string(a.Body), "OrderPlaced") {
+	if a := shown.get("/v1/orders/o-1/events", "Ledgerline-Position", placed.position()); a.Status != http.StatusOK || !strings.Contains(string(a.Body), "OrderPlaced") {
 		t.Errorf("the events: %d %s", a.Status, a.Body)
 	}
 	if p := run(t, ledgerline.RunRebuild, s.as(t, "builder"), "run", "customer-orders", "--promote"); p.code != ledgerline.ExitOK {

@@ -29,10 +29,11 @@ var starting = map[string]program{
 }
 
 var (
-	everybody  = []string{"ingest serve", "processor serve", "rebuild status", "provision check"}
-	ofTopics   = []string{"ingest serve", "processor serve", "rebuild status"}
-	ofRegistry = []string{"ingest serve", "processor serve", "rebuild status", "provision check"}
-	ofRedis    = []string{"processor serve", "rebuild status"}
+	everybody   = []string{"ingest serve", "processor serve", "rebuild status", "provision check"}
+	ofTopics    = []string{"ingest serve", "processor serve", "rebuild status"}
+	ofRegistry  = []string{"ingest serve", "processor serve", "rebuild status", "provision check"}
+	ofRedis     = []string{"processor serve", "rebuild status"}
+	ofSnapshots = append([]string{"ingest serve"}, ofRedis...)
 )
 
 // refusal is a start that must end with exit code 2 and one line which holds the words.
@@ -181,7 +182,7 @@ func laxServices(t *testing.T) []refusal {
 		{name: "transaction version 1", by: []string{"ingest serve"}, conn: old, words: []string{"transaction.version=1", "kafka-features.sh --bootstrap-server " + old.Brokers[0], "--allow-transaction-version-1"}},
 		{name: "a subject without compatibility", by: []string{"ingest serve"}, conn: own, words: []string{"subject " + subject + " (compatibility NONE)", "run: provision apply"}, drift: "subject " + subject + ": compatibility level is NONE, want BACKWARD_TRANSITIVE"},
 		{name: "a registry without compatibility", by: []string{"ingest serve"}, conn: global, words: []string{"subject " + subject + " (compatibility NONE)", "run: provision apply"}, drift: "subject " + subject + ": compatibility level is not set, want BACKWARD_TRANSITIVE"},
-		{name: "a Redis that evicts", by: ofRedis, conn: evicting, words: []string{"maxmemory-policy allkeys-lru", "redis-cli CONFIG SET maxmemory-policy noeviction"}},
+		{name: "a Redis that evicts", by: ofSnapshots, conn: evicting, words: []string{"maxmemory-policy allkeys-lru", "redis-cli CONFIG SET maxmemory-policy noeviction"}},
 	}
 }
 
@@ -286,8 +287,8 @@ func wrongPasswords(t *testing.T) []refusal {
 		{name: "no Kafka user", by: everybody, conn: with(func(c *ledgerline.Connection) { c.KafkaUser, c.KafkaPasswordFile = "", "" }), words: []string{"set --kafka-user"}},
 		{name: "the registry's password", by: ofRegistry, conn: with(func(c *ledgerline.Connection) { c.RegistryPasswordFile = wrong }), words: registry},
 		{name: "no registry user", by: ofRegistry, conn: with(func(c *ledgerline.Connection) { c.RegistryUser, c.RegistryPasswordFile = "", "" }), words: registry},
-		{name: "Redis's password", by: ofRedis, conn: with(func(c *ledgerline.Connection) { c.RedisPasswordFile = wrong }), words: redis},
-		{name: "no Redis user", by: ofRedis, conn: with(func(c *ledgerline.Connection) { c.RedisUser, c.RedisPasswordFile = "", "" }), words: redis},
+		{name: "Redis's password", by: ofSnapshots, conn: with(func(c *ledgerline.Connection) { c.RedisPasswordFile = wrong }), words: redis},
+		{name: "no Redis user", by: ofSnapshots, conn: with(func(c *ledgerline.Connection) { c.RedisUser, c.RedisPasswordFile = "", "" }), words: redis},
 		{name: "a user without a password", by: everybody, conn: with(func(c *ledgerline.Connection) { c.KafkaPasswordFile = "" }), words: []string{"--kafka-user needs a password: set --kafka-password-file"}},
 		{name: "a password without a user", by: everybody, conn: with(func(c *ledgerline.Connection) { c.RegistryUser = "" }), words: []string{"set --registry-user"}},
 		{name: "a password file that is not there", by: everybody, conn: with(func(c *ledgerline.Connection) { c.RedisPasswordFile = "not-there" }), words: []string{"not-there", "set --redis-password-file"}},

@@ -141,13 +141,7 @@ func (c *RebuildConfig) retireBroken(ctx context.Context, id string, cause error
 	if !errors.Is(cause, readstore.ErrBroken) {
 		return cause
 	}
-	return errors.Join(cause, UpdateCatalog(ctx, c.Store, c.Model.Name, func(catalog *readstore.Catalog) error {
-		if g, ok := catalog.Generations[id]; ok {
-			g.State, g.Builder, g.LeaseUntil = readstore.Retired, "", time.Time{}
-			catalog.Generations[id] = g
-		}
-		return nil
-	}))
+	return errors.Join(cause, Retire(ctx, c.Store, c.Model.Name, id))
 }
 
 // claim makes a new generation, or takes over the one whose builder has gone silent.

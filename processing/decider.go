@@ -61,19 +61,29 @@ type Decider[S, C, E any] struct {
 	Refusals []*Refusal
 	// Decide returns the events that command leads to in state, in order, or a *Refusal.
 	Decide func(in Context, command C, state S) ([]E, error)
-	// Evolve returns the state after event. The zero S is the state before the first.
+	// Evolve returns the state after event. The zero S is the state before the first. S comes back whole
+	// from JSON, in which snapshots keep it.
 	Evolve func(state S, event E) S
+	// StateVersion is raised whenever S changes, or what Evolve makes of the same events does, as with an
+	// event type or an upcaster more: snapshots of another version are not read. Defaults to 1.
+	StateVersion int
 }
 
 // Erase returns d with its type parameters hidden, for an App's list. It panics on a Decider that
-// lacks a name, a type or a function: that is a mistake in a program, not in its input.
+// lacks a name, a type or a function, or whose state JSON does not keep whole: that is a mistake in a
+// program, not in its input.
 func (d Decider[S, C, E]) Erase() *Aggregate {
 	if d.Aggregate == "" || d.Collection == "" || len(d.Commands) == 0 || len(d.Events) == 0 || d.Decide == nil || d.Evolve == nil {
 		panic(fmt.Sprintf("processing: decider %q: name, collection, commands, events, Decide and Evolve are required", d.Aggregate))
 	}
+	if why := survivesJSON(reflect.TypeFor[S](), map[reflect.Type]bool{}); why != "" {
+		panic(fmt.Sprintf("processing: decider %q: a snapshot would not keep its state: %s", d.Aggregate, why))
+	}
 	a := &Aggregate{
 		Name: d.Aggregate, Collection: d.Collection, Commands: d.Commands, Events: d.Events, Refusals: d.Refusals,
-		zero: *new(S),
+		zero: *new(S), snapshots: d.snapshots(),
+		pointer: func(state any) any { s := state.(S); return &s },
+		value:   func(pointer any) any { return *pointer.(*S) },
 	}
 	a.decide = func(in Context, command, state any) ([]any, error) {
 		events, err := d.Decide(in, command.(C), state.(S))
@@ -101,6 +111,9 @@ type Aggregate struct {
 	zero   any
 	decide func(in Context, command, state any) ([]any, error)
 	evolve func(state, event any) any
+	// pointer returns a pointer to a copy of a state, value what a pointer to a state points to.
+	pointer, value func(any) any
+	snapshots      *ReadModel
 }
 
 // Command returns the command type of that name.

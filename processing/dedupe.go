@@ -84,7 +84,7 @@ func (p *Partition) unknownUntil(now time.Time, committed *Metadata, start int64
 		return now, ""
 	case p.lastOut >= 0 && !p.firstOut.IsZero():
 		return p.firstOut, fmt.Sprintf("no offset is committed, and outcomes begin at %d", start)
-	case p.lastEvent < 0 && start == 0:
+	case p.Reached() < 0 && start == 0:
 		return now, ""
 	case p.at.After(now):
 		return p.at, "no offset is committed, and no decision is among the outcomes"

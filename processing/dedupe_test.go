@@ -52,8 +52,8 @@ func TestGapInOutcomes(t *testing.T) {
 				m = *c.committed
 			}
 			p := NewPartition(jars, 3, 0, m)
-			p.RecoverEvent(Event{AggregateID: "a", Data: CoinsPut{1}, Version: 1, Time: noon, Offset: 0, CommandOffset: 0})
-			p.RecoverEvent(Event{AggregateID: "a", Data: CoinsPut{1}, Version: 2, Time: last, Offset: 1, CommandOffset: 3})
+			p.RecoverEvent(Event{AggregateID: "a", Data: CoinsPut{1}, Version: 1, Time: noon, Offset: 0, CommandOffset: 0, Last: true})
+			p.RecoverEvent(Event{AggregateID: "a", Data: CoinsPut{1}, Version: 2, Time: last, Offset: 1, CommandOffset: 3, Last: true})
 			for i := c.from; i < c.to; i++ {
 				o := outcomes[i]
 				o.Offset = int64(i)

@@ -2,6 +2,7 @@ package processing
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -49,4 +50,17 @@ func CommandID(key string) (string, error) {
 		}
 	}
 	return uuid.NewSHA1(commandIDSpace, []byte(key)).String(), nil
+}
+
+// CommandTime returns the time in a command id, and false for an id without one.
+func CommandTime(id string) (time.Time, bool) {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return time.Time{}, false
+	}
+	ms, timed := timeOf(parsed)
+	if !timed {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(ms), true
 }

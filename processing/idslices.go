@@ -56,15 +56,15 @@ type idSlice struct {
 
 func (s *idSlice) cost() int { return s.ids + sliceCost }
 
-// place is where a key is looked for first: keys are hashes, so their first bytes are as good as random.
-func place(key idKey, size int) int {
+// slot is where a key is looked for first: keys are hashes, so their first bytes are as good as random.
+func slot(key idKey, size int) int {
 	high, _ := bits.Mul64(binary.BigEndian.Uint64(key[:8]), uint64(size))
 	return int(high)
 }
 
 // spot returns the place of a key in a table with room: its entry, or the empty one where it belongs.
 func spot(table []idEntry, key idKey) *idEntry {
-	for i := place(key, len(table)); ; {
+	for i := slot(key, len(table)); ; {
 		if e := &table[i]; e.outcome == 0 || e.key == key {
 			return e
 		}

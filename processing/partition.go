@@ -18,30 +18,29 @@ import (
 type Partition struct {
 	aggregate *Aggregate
 	number    int32
-	held      map[string]held
+	states    *states
 	ids       *commandIDs
+	committed Metadata
 	at        time.Time // of the last decision: time never goes back
 	bounded   time.Time // the clock when the memory of ids was last given a bound
 	firstOut  time.Time // when the first outcome that was read back was made, zero if unknown
 	next      int64     // offset of the first command not decided
 	lastEvent int64
 	lastOut   int64
-	// Of what was read back, the highest offset of a command with events, and of one with an outcome.
-	lastCommand, lastInput int64
-}
+	lastInput int64 // offset of the last command with an outcome that was read back
 
-// held is an aggregate as of its last event.
-type held struct {
-	state      any
-	version    int64
-	unreadable string // why its events cannot be folded, "" if they can
+	// change is the change number of the snapshots that are written, lastCommand the offset of the last
+	// command whose events are all known, writing the write that is not done, nil for none.
+	change      string
+	lastCommand int64
+	writing     *SnapshotWrite
 }
 
 // NewPartition returns a partition that knows nothing yet: next is the committed offset of its
 // commands, committed the metadata that came with it, the zero Metadata if nothing was ever committed.
 func NewPartition(a *Aggregate, number int32, next int64, committed Metadata) *Partition {
 	return &Partition{
-		aggregate: a, number: number, held: map[string]held{}, ids: newCommandIDs(committed.Floor),
+		aggregate: a, number: number, states: newStates(), ids: newCommandIDs(committed.Floor), committed: committed,
 		at: committed.At, next: next, lastEvent: -1, lastOut: -1, lastCommand: -1, lastInput: -1,
 	}
 }
@@ -49,15 +48,14 @@ func NewPartition(a *Aggregate, number int32, next int64, committed Metadata) *P
 // RecoverEvent folds an event read back from the log. Events come in the order of their offsets.
 func (p *Partition) RecoverEvent(e Event) {
 	p.lastEvent = e.Offset
-	p.lastCommand = max(p.lastCommand, e.CommandOffset)
 	p.next = max(p.next, e.CommandOffset+1)
 	if e.Time.After(p.at) {
 		p.at = e.Time
 	}
-	h, ok := p.held[e.AggregateID]
-	if !ok {
-		h.state = p.aggregate.zero
+	if e.Last {
+		p.lastCommand = max(p.lastCommand, e.CommandOffset)
 	}
+	h := p.known(e.AggregateID)
 	if h.unreadable != "" {
 		return
 	}
@@ -68,7 +66,7 @@ func (p *Partition) RecoverEvent(e Event) {
 	} else {
 		h.state, h.version = state, e.Version
 	}
-	p.held[e.AggregateID] = h
+	p.states.change(e.AggregateID, h)
 }
 
 // evolve calls the domain; a panic there makes the aggregate unreadable, it does not end the worker.
@@ -84,11 +82,11 @@ func (p *Partition) evolve(state, event any) (after any, err error) {
 // RecoverUnreadable notes that an event of an aggregate cannot be decoded: its commands fail.
 func (p *Partition) RecoverUnreadable(aggregateID string, offset int64, cause error) {
 	p.lastEvent = offset
-	h := p.held[aggregateID]
+	h := p.known(aggregateID)
 	if h.unreadable == "" {
 		h.unreadable = fmt.Sprintf("event at offset %d: %v", offset, cause)
+		p.states.change(aggregateID, h)
 	}
-	p.held[aggregateID] = h
 }
 
 // RecoverOutcome takes note of an outcome read back from the log. input is the offset of the command
@@ -351,8 +349,16 @@ func (p *Partition) lookup(b *Batch, id string) held {
 	if h, ok := b.held[id]; ok {
 		return h
 	}
-	if h, ok := p.held[id]; ok {
-		return h
+	return p.known(id)
+}
+
+// known returns an aggregate as of its last event that is committed.
+func (p *Partition) known(id string) held {
+	if e, ok := p.states.entries[id]; ok {
+		return e.held
+	}
+	if p.states.sparse() && ValidateID("id", id) == nil {
+		panic(fmt.Sprintf("processing: the state of %s %s is not loaded", p.aggregate.Name, id)) // and must not be taken for none
 	}
 	return held{state: p.aggregate.zero}
 }
@@ -372,7 +378,9 @@ func (p *Partition) Commit(b *Batch) {
 	p.at, p.next = b.At, b.Next
 	p.ids.advance(b.floors)
 	for id, h := range b.held {
-		p.held[id] = h
+		if h.version != p.known(id).version {
+			p.states.change(id, h)
+		}
 	}
 	for _, d := range b.Decisions {
 		if d.Outcome == nil {
@@ -381,6 +389,7 @@ func (p *Partition) Commit(b *Batch) {
 		p.lastOut = max(p.lastOut, d.OutcomeOffset)
 		for _, e := range d.Events {
 			p.lastEvent = max(p.lastEvent, e.Offset)
+			p.lastCommand = max(p.lastCommand, e.CommandOffset)
 		}
 		if d.Outcome.Decision {
 			c := &d.Input.Command

@@ -215,7 +215,7 @@ func TestDecideChangesNothing(t *testing.T) {
 		command(5, "c", timelessID(1), Put{1}, nil), {Command: Command{ID: timelessID(5), Offset: 6}, Fault: &Fault{Code: CodeTooLarge}},
 	})
 	before.Metadata(b)
-	if !reflect.DeepEqual(before.held, want.held) || !reflect.DeepEqual(before.ids, want.ids) || before.at != want.at || before.next != want.next ||
+	if !reflect.DeepEqual(before.states.heldByID(), want.states.heldByID()) || !reflect.DeepEqual(before.ids, want.ids) || before.at != want.at || before.next != want.next ||
 		before.lastEvent != want.lastEvent || before.lastOut != want.lastOut {
 		t.Errorf("a batch that is not committed changed what is known:\ngot  %+v %+v\nwant %+v %+v", before, before.ids, want, want.ids)
 	}

@@ -16,6 +16,9 @@ func Promote(ctx context.Context, cfg RebuildConfig, generation string, unverifi
 	if err := cfg.check(); err != nil {
 		return readstore.Generation{}, err
 	}
+	if cfg.Model.Snapshots {
+		return readstore.Generation{}, errChosen(cfg.Model)
+	}
 	g, err := generationOf(ctx, cfg.Store, cfg.Model, generation)
 	if err != nil {
 		return g, err
@@ -42,6 +45,21 @@ func Promote(ctx context.Context, cfg RebuildConfig, generation string, unverifi
 		return nil
 	})
 	return g, err
+}
+
+// errChosen says that the generations of snapshots are not switched by hand.
+func errChosen(m *ReadModel) error {
+	return fmt.Errorf("%s is not promoted or rolled back: each worker uses the generation of its state version that became ready last", m.Name)
+}
+
+// IsActive reports whether a generation is the one that is used: the active one, or, of snapshots, the
+// one that workers of the model's code version choose.
+func IsActive(c readstore.Catalog, m *ReadModel, generation string) bool {
+	if m.Snapshots {
+		g, ok := CurrentSnapshots(c, m)
+		return ok && g.ID == generation
+	}
+	return generation != "" && generation == c.Active
 }
 
 // awaitEnd waits until every bucket has applied what the log held at the call.

@@ -103,10 +103,12 @@ type ReadModel struct {
 	CodeVersion   int
 	Aggregates    []string
 	KeyedAsEvents bool
-	View          func(id string, sums map[string]int64) (any, error)
-	Shows, Entry  reflect.Type
-	EntriesName   string
-	Rankings      []Ranking
+	// Snapshots says that it keeps the states of an aggregate, for workers: [Aggregate.Snapshots].
+	Snapshots    bool
+	View         func(id string, sums map[string]int64) (any, error)
+	Shows, Entry reflect.Type
+	EntriesName  string
+	Rankings     []Ranking
 
 	buckets     int
 	newDocument func() any

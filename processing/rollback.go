@@ -16,6 +16,9 @@ func Rollback(ctx context.Context, cfg RebuildConfig, wait time.Duration) (reads
 	if err := cfg.check(); err != nil {
 		return readstore.Generation{}, err
 	}
+	if cfg.Model.Snapshots {
+		return readstore.Generation{}, errChosen(cfg.Model)
+	}
 	c, err := cfg.Store.Catalog(ctx, cfg.Model.Name)
 	if err != nil {
 		return readstore.Generation{}, fmt.Errorf("reading generations of %s: %w", cfg.Model.Name, err)
@@ -41,7 +44,8 @@ func Rollback(ctx context.Context, cfg RebuildConfig, wait time.Duration) (reads
 }
 
 // Prunable returns the generations of a model that nobody needs: all but the active one, the standby
-// and those being built. Oldest first.
+// and those being built. Of snapshots, it is all but the one that workers of this code version use and
+// those being built: a worker of another version makes a new one. Oldest first.
 func Prunable(ctx context.Context, cfg RebuildConfig) ([]readstore.Generation, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -52,7 +56,7 @@ func Prunable(ctx context.Context, cfg RebuildConfig) ([]readstore.Generation, e
 	}
 	var list []readstore.Generation
 	for _, g := range c.Generations {
-		if prunable(c, g, cfg.Now()) {
+		if prunable(c, cfg.Model, g, cfg.Now()) {
 			list = append(list, g)
 		}
 	}
@@ -60,8 +64,8 @@ func Prunable(ctx context.Context, cfg RebuildConfig) ([]readstore.Generation, e
 	return list, nil
 }
 
-func prunable(c readstore.Catalog, g readstore.Generation, now time.Time) bool {
-	return g.ID != c.Active && (g.ID != c.Standby || g.State == readstore.Retired) &&
+func prunable(c readstore.Catalog, m *ReadModel, g readstore.Generation, now time.Time) bool {
+	return !IsActive(c, m, g.ID) && (g.ID != c.Standby || g.State == readstore.Retired) &&
 		(g.State != readstore.Building || now.After(g.LeaseUntil))
 }
 
@@ -78,7 +82,7 @@ func Prune(ctx context.Context, cfg RebuildConfig, generation string, grace time
 		if g, ok = c.Generations[generation]; !ok {
 			return fmt.Errorf("%s has no generation %q; see: rebuild status %s", cfg.Model.Name, generation, cfg.Model.Name)
 		}
-		if !prunable(*c, g, cfg.Now()) {
+		if !prunable(*c, cfg.Model, g, cfg.Now()) {
 			return fmt.Errorf("pruning generation %s of %s: it is active, standby or being built", g.ID, cfg.Model.Name)
 		}
 		g.State, g.Builder, g.LeaseUntil = readstore.Retired, "", time.Time{}

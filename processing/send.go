@@ -3,6 +3,7 @@ package processing
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Request is a command on its way in, before it has a place in a topic.
@@ -27,9 +28,11 @@ type Sender interface {
 	// whether it was appended, ErrInProgress if this process already waits for a command of that id,
 	// and ErrBacklogFull before appending anything.
 	Send(ctx context.Context, r Request) (Outcome, error)
-	// Decision returns the stored decision on a command. It returns ErrUndecided if there is none, or
-	// if this process cannot tell.
-	Decision(ctx context.Context, aggregate, aggregateID, commandID string) (Outcome, error)
+	// Decision returns the stored decision on a command, whichever process took or made it. It looks
+	// among those made since the command was sent, since, if that is not zero, or since the time in its
+	// id; if it has none, among those of the last hour. Without a decision it returns why none was made, if
+	// that is known, else ErrUndecided.
+	Decision(ctx context.Context, aggregate, aggregateID, commandID string, since time.Time) (Outcome, error)
 }
 
 // What Send returns besides an outcome.

@@ -97,6 +97,12 @@ func generationOf(ctx context.Context, store readstore.Catalogs, m *ReadModel, i
 	if err != nil {
 		return readstore.Generation{}, fmt.Errorf("reading generations of %s: %w", m.Name, err)
 	}
+	if g, ok := CurrentSnapshots(c, m); m.Snapshots && id == "active" {
+		if !ok {
+			return g, fmt.Errorf("%s has no generation of this state version; ingest makes one when it needs it, or run: rebuild run %s", m.Name, m.Name)
+		}
+		return g, nil
+	}
 	if id == "active" {
 		if id = c.Active; id == "" {
 			return readstore.Generation{}, fmt.Errorf("%s has no active generation; run: rebuild run %s --promote", m.Name, m.Name)

@@ -119,6 +119,7 @@ func (c *Commands) post(a *processing.Aggregate, t processing.Type) func(http.Re
 			return err
 		}
 		preference := preferred(r.Header, c.config.Wait)
+		began := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), preference.wait)
 		defer cancel()
 		outcome, err := c.config.Sender.Send(ctx, request)
@@ -127,7 +128,8 @@ func (c *Commands) post(a *processing.Aggregate, t processing.Type) func(http.Re
 		}
 		switch {
 		case errors.Is(err, processing.ErrUndecided):
-			w.Header().Set("Location", root+a.Collection+"/"+url.PathEscape(request.AggregateID)+"/commands/"+request.ID)
+			w.Header().Set("Location", root+a.Collection+"/"+url.PathEscape(request.AggregateID)+"/commands/"+request.ID+
+				"?since="+began.UTC().Format(time.RFC3339))
 			return writeJSON(w, c.log, http.StatusAccepted, undecided{CommandID: request.ID, Status: "undecided"})
 		case err != nil:
 			return c.sendProblem(r, request, err)
@@ -214,7 +216,14 @@ func (c *Commands) decision(a *processing.Aggregate) func(http.ResponseWriter, *
 		if !ok {
 			return refuse(http.StatusBadRequest, "invalid-command-id", "want a UUID, got %q", r.PathValue("command_id"))
 		}
-		outcome, err := c.config.Sender.Decision(r.Context(), a.Name, id, commandID)
+		var since time.Time
+		if text := r.URL.Query().Get("since"); text != "" {
+			var err error
+			if since, err = time.Parse(time.RFC3339, text); err != nil {
+				return malformed("invalid-parameter", &processing.FieldError{Field: "since", Reason: fmt.Sprintf("want a time like 2026-01-31T12:00:00Z, got %q", text)})
+			}
+		}
+		outcome, err := c.config.Sender.Decision(r.Context(), a.Name, id, commandID, since)
 		switch {
 		case errors.Is(err, processing.ErrUndecided):
 			return refuse(http.StatusNotFound, "not-decided-or-unknown", "there is no decision on this command yet").

@@ -259,7 +259,7 @@ func TestPreferAndLocation(t *testing.T) {
 					return processing.Outcome{}, processing.ErrUndecided
 				}})
 				w := call(t, mux, "POST", "/v1/jars/a%25b/put-coin", "{}", append(row.prefer, "Idempotency-Key: "+someID)...)
-				if w.Code != http.StatusAccepted || w.Header().Get("Location") != "/v1/jars/a%25b/commands/"+someID {
+				if w.Code != http.StatusAccepted || w.Header().Get("Location") != "/v1/jars/a%25b/commands/"+someID+"?since="+start.UTC().Format(time.RFC3339) {
 					t.Errorf("%d %v", w.Code, w.Header())
 				}
 				if want := `{"command_id":"` + someID + `","status":"undecided"}` + "\n"; w.Body.String() != want {
@@ -289,10 +289,15 @@ func TestDecision(t *testing.T) {
 		if w.Code != 200 || w.Header().Get("ETag") != `"3"` || w.Header().Get("Ledgerline-Position") != "jar/2@1207" || body(t, w)["command_id"] != someID {
 			t.Errorf("%s: %d %v %s", method, w.Code, w.Header(), w.Body)
 		}
-		if got := s.asked[len(s.asked)-1]; got != "jar j-1 "+someID {
+		if got := s.asked[len(s.asked)-1]; got != "jar j-1 "+someID+" 0001-01-01T00:00:00Z" {
 			t.Errorf("asked for %s", got)
 		}
 	}
+	call(t, mux, "GET", "/v1/jars/j-1/commands/"+someID+"?since=2026-01-31T12:00:00Z", "")
+	if got := s.asked[len(s.asked)-1]; got != "jar j-1 "+someID+" 2026-01-31T12:00:00Z" {
+		t.Errorf("asked for %s", got)
+	}
+	wantProblem(t, call(t, mux, "GET", "/v1/jars/j-1/commands/"+someID+"?since=noon", ""), 400, "invalid-parameter")
 
 	w := call(t, commandMux(t, answers(processing.Outcome{}, processing.ErrUndecided)), "GET", "/v1/jars/j-1/commands/"+someID, "")
 	wantProblem(t, w, 404, "not-decided-or-unknown")

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/processing/httpapi"
@@ -58,8 +59,8 @@ func (s *sender) Send(ctx context.Context, r processing.Request) (processing.Out
 	return s.send(ctx, r)
 }
 
-func (s *sender) Decision(_ context.Context, aggregate, id, commandID string) (processing.Outcome, error) {
-	s.asked = append(s.asked, aggregate+" "+id+" "+commandID)
+func (s *sender) Decision(_ context.Context, aggregate, id, commandID string, since time.Time) (processing.Outcome, error) {
+	s.asked = append(s.asked, aggregate+" "+id+" "+commandID+" "+since.Format(time.RFC3339))
 	return s.decision()
 }
 

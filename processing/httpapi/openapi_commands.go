@@ -98,7 +98,9 @@ func describeDecision(a *processing.Aggregate) func(*document) (*huma.Operation,
 			OperationID: "get-" + a.Collection + ".command", Tags: []string{a.Collection}, Summary: "The decision on a command",
 			Description: "Answers as the POST of the command would have, with 200 for 201.",
 			Parameters: []*huma.Param{d.id(), d.parameter("command_id", "path", "The command's id, or the UUID that was its key.",
-				&huma.Schema{Type: huma.TypeString, Format: "uuid"})},
+				&huma.Schema{Type: huma.TypeString, Format: "uuid"}),
+				d.parameter("since", "query", "When the command was sent, or before: Location has it. Without one it is the time in the id, or an hour ago.",
+					&huma.Schema{Type: huma.TypeString, Format: "date-time"})},
 			Responses: map[string]*huma.Response{
 				"200": answered("Accepted: its events are appended.", d.goType(decidedType), map[string]*huma.Header{
 					"ETag": etagHeader(), "Ledgerline-Position": positionHeader(),
@@ -106,7 +108,7 @@ func describeDecision(a *processing.Aggregate) func(*document) (*huma.Operation,
 			},
 		}
 		by := outcomes(a)
-		by.add(http.StatusBadRequest, "invalid-id", "invalid-command-id")
+		by.add(http.StatusBadRequest, "invalid-id", "invalid-command-id", "invalid-parameter")
 		by.add(http.StatusNotFound, "not-decided-or-unknown")
 		by.add(http.StatusServiceUnavailable, "unavailable")
 		d.refuse(operation, by)

@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -20,6 +22,9 @@ type ClientConfig struct {
 	TLS *tls.Config
 	// SASL says who the client is. Defaults to nobody.
 	SASL *SASL
+	// Dial makes connections, such as through a proxy; with TLS, it is what lies under it. Defaults to a
+	// net.Dialer with a time-out of 10 s.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Log receives the client library's own messages from warnings up. Defaults to none.
 	Log *slog.Logger
 }

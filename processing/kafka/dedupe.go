@@ -45,11 +45,8 @@ func (s *session) admit(ctx context.Context) {
 		o.BoundCommandIDs(now, s.share(len(s.owned)))
 		if o.full = !o.HasRoom(now, s.cfg.MaxBatch); o.full {
 			full = append(full, tp)
-		}
-		switch {
-		case o.full && !was:
-			pause[tp.topic] = append(pause[tp.topic], tp.partition)
-		case was && !o.full:
+			pause[tp.topic] = append(pause[tp.topic], tp.partition) // each time: what has waited for a state is resumed
+		} else if was {
 			resume[tp.topic] = append(resume[tp.topic], tp.partition)
 		}
 		if o.full != was {

@@ -23,7 +23,12 @@ import (
 	"github.com/ledgerline/ledgerline/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withRegistry{m}) }
+func TestMain(m *testing.M) {
+	if os.Getenv(measuredEnv) != "" {
+		os.Exit(runMeasured())
+	}
+	goleak.VerifyTestMain(withRegistry{m})
+}
 
 // withRegistry runs the tests beside one registry that holds the schemas of orders: to fill one for
 // each test would take longer than the test.
@@ -103,7 +108,16 @@ func newFixture(t *testing.T, brokers int, opts ...kfake.Opt) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	f.cluster, f.client = cluster, ClientConfig{Brokers: cluster.ListenAddrs()}
+	f.cluster = cluster
+	f.provision(cluster.ListenAddrs())
+	return f
+}
+
+// provision makes the topics on brokers and the clients.
+func (f *fixture) provision(brokers []string) {
+	t := f.t
+	t.Helper()
+	f.client = ClientConfig{Brokers: brokers}
 	f.registry = openRegistry(t, sharedRegistry)
 	d := Description{Topics: Topics{}.Of("order", testPartitions)}
 	p, err := NewProvisioner(ProvisionerConfig{Client: f.client, Registry: f.registry})
@@ -122,7 +136,6 @@ func newFixture(t *testing.T, brokers int, opts ...kfake.Opt) *fixture {
 	f.cl = f.kgo(kgo.ProducerBatchMaxBytes(2 << 20))
 	f.manual = f.kgo(kgo.ProducerBatchMaxBytes(2<<20), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	f.adm = kadm.NewClient(f.cl)
-	return f
 }
 
 func (f *fixture) newCodec() *schemas.Codec {

@@ -232,7 +232,12 @@ func (b *logBook) String() string {
 // wait blocks until one line has all the words.
 func (b *logBook) wait(t *testing.T, words ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	b.waitFor(t, patience, words...)
+}
+
+func (b *logBook) waitFor(t *testing.T, long time.Duration, words ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
 		b.mu.Lock()

@@ -20,6 +20,9 @@ type Metrics struct {
 	batch        prometheus.Histogram   // commands
 	recovery     prometheus.Histogram   // seconds
 	sessions     prometheus.Counter     // ended by trouble
+	finished     prometheus.Counter     // partitions in which a transaction hung
+	recovered    prometheus.Counter     // events
+	snapshots    snapshotMetrics
 	waits        *prometheus.CounterVec // service
 	floorRaised  *prometheus.CounterVec // cause
 	clock        prometheus.Gauge       // seconds
@@ -75,8 +78,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		sessions: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ledgerline_worker_sessions_ended_total", Help: "Sessions of the write loop that ended in an error; a new one begins each time.",
 		}),
+		finished: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ledgerline_hanging_transactions_finished_total", Help: "Partitions of events and outcomes in which a transaction hung that Kafka took for ended, and which the worker finished.",
+		}),
+		recovered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ledgerline_recovered_events_total", Help: "Events read back after assignments: those behind the snapshots, or all.",
+		}),
+		snapshots: newSnapshotMetrics(),
 		waits: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "ledgerline_waits_total", Help: "Times that work waited and was tried again: a command for the registry, a processor for whatever it met (its log says what).",
+			Name: "ledgerline_waits_total", Help: "Times that work waited and was tried again: a command for the registry, snapshots for their store, a processor for whatever it met (its log says what).",
 		}, []string{"who"}),
 		floorRaised: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledgerline_command_ids_floor_raised_total",
@@ -103,15 +113,20 @@ const (
 // Who waits.
 const (
 	waitsCommand   = "command"
+	waitsSnapshots = "snapshots"
 	waitsProcessor = "processor"
 )
 
 // startWorker has what a worker counts begin at 0 rather than be missing. A process without one has none
 // of it.
-func (m *Metrics) startWorker(aggregates []*processing.Aggregate) {
+func (m *Metrics) startWorker(aggregates []*processing.Aggregate, snapshots bool) {
 	m.worker.Do(func() {
 		if m.reg != nil {
-			m.reg.MustRegister(m.transaction, m.batch, m.recovery, m.sessions, m.floorRaised, m.clock)
+			m.reg.MustRegister(m.transaction, m.batch, m.recovery, m.sessions, m.finished, m.recovered, m.floorRaised, m.clock)
+		}
+		if snapshots {
+			m.snapshots.start(m.reg)
+			m.waits.WithLabelValues(waitsSnapshots)
 		}
 	})
 	for _, a := range aggregates {

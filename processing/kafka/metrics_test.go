@@ -174,6 +174,7 @@ func TestCommandsLag(t *testing.T) {
 				}
 			}
 		}
+		none, all := func(topicPartition) bool { return false }, func(topicPartition) bool { return true }
 		pass := func(d time.Duration) { <-time.After(d) }
 		p.expect("order.commands")
 		expect("at first", 0, 0, 0)
@@ -181,7 +182,7 @@ func TestCommandsLag(t *testing.T) {
 		p.own(first, tp, 10)
 		expect("caught up", 1, 0, 0)
 		pass(time.Hour)
-		p.idle(first)
+		p.idle(first, none)
 		appended := time.Now()
 		p.look(map[topicPartition]ends{tp: {high: 15, stable: 15}})
 		pass(10 * time.Second)
@@ -196,10 +197,12 @@ func TestCommandsLag(t *testing.T) {
 		p.release(first, tp)
 		expect("the next session", 1, 3, 11)
 		p.look(map[topicPartition]ends{tp: {high: 15, stable: 14}})
-		p.idle(second) // it is offered nothing, for a transaction is open
+		p.idle(second, none) // it is offered nothing, for a transaction is open
 		expect("hidden", 1, 3, 11)
 		p.look(map[topicPartition]ends{tp: {high: 15, stable: 15}})
-		p.idle(second)
+		p.idle(second, all)
+		expect("held", 1, 3, 11)
+		p.idle(second, none)
 		expect("only markers", 1, 3, 0)
 		p.release(second, tp)
 		expect("somebody else's", 0, 0, 0)

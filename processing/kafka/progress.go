@@ -117,13 +117,13 @@ func (p *progress) remember(owner any, tp topicPartition, ids processing.Command
 }
 
 // idle says that owner was just offered nothing: where nothing is hidden by an open transaction, there
-// is nothing, whatever the offsets say, for a marker is no command.
-func (p *progress) idle(owner any) {
+// is nothing, whatever the offsets say, for a marker is no command. Nothing is offered of what is held.
+func (p *progress) idle(owner any, held func(topicPartition) bool) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for tp, o := range p.owned {
-		if e := p.ends[tp]; o.owner == owner && e.stable >= e.high {
+		if e := p.ends[tp]; o.owner == owner && e.stable >= e.high && !held(tp) {
 			o.since = now
 		}
 	}

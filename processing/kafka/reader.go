@@ -27,8 +27,8 @@ type reader struct {
 	cl *kgo.Client
 }
 
-func newReader(c ClientConfig, opts ...kgo.Opt) (*reader, error) {
-	cl, err := kgo.NewClient(append(append(clientOptions(c),
+func newReader(c ClientConfig) (*reader, error) {
+	cl, err := kgo.NewClient(append(clientOptions(c),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
@@ -36,7 +36,7 @@ func newReader(c ClientConfig, opts ...kgo.Opt) (*reader, error) {
 		// A fetch that waits at the end of a log holds up the next one on its connection, after a
 		// rewind or for another span, until it is answered.
 		kgo.FetchMaxWait(100*time.Millisecond),
-	), opts...)...)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("making a reader of %v: %w", c.Brokers, err)
 	}

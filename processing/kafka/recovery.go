@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ledgerline/ledgerline/processing"
 )
@@ -19,6 +20,8 @@ const anotherPrefix = "restore it, or set --prefix to begin anew"
 // makes it right: first the stable committed offset (so the predecessor's transaction has ended or
 // will be seen), then the high watermark of events and outcomes (the last stable offset would hide
 // what an ending transaction is about to make visible), then a read_committed read up to that mark.
+// A partition in which a transaction is still open is left out, for a later call: whoever owns others
+// goes on with them. So is one whose snapshot the store does not tell of.
 func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]*ownedPartition, error) {
 	committed, err := s.committed(ctx, tps)
 	if err != nil {
@@ -32,12 +35,29 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 	if err != nil {
 		return nil, err
 	}
+	stable, err := s.adm.ListCommittedOffsets(ctx, topics...)
+	if err == nil {
+		err = stable.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing last stable offsets: %w", err)
+	}
+	open := func(tp topicPartition) bool {
+		at, _ := stable.Lookup(tp.topic, tp.partition)
+		return at.Offset < high[tp].high
+	}
 	recovered := map[topicPartition]*ownedPartition{}
+	logs := map[topicPartition]int64{}
 	spans := map[topicPartition]span{}
 	owner := map[topicPartition]*ownedPartition{} // by events and by outcomes partition
 	known := map[topicPartition]*processing.Metadata{}
 	for tp, epoch := range tps {
 		a := s.aggregates[tp.topic]
+		events := topicPartition{s.cfg.Topics.Events(a.Name), tp.partition}
+		outcomes := topicPartition{s.cfg.Topics.Outcomes(a.Name), tp.partition}
+		if _, ok := committed[tp]; !ok || open(events) || open(outcomes) {
+			continue
+		}
 		at, metadata := committed[tp].At, processing.Metadata{LastEvent: -1, LastOutcome: -1, LowestOutcome: -1}
 		if at >= 0 {
 			if metadata, err = processing.ParseMetadata(committed[tp].Metadata); err != nil {
@@ -48,22 +68,34 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		if end := high[tp].high; at > end {
 			return nil, fmt.Errorf("commands of %s end at %d, before the committed offset %d: the topic was recreated or truncated; %s", tp, end, at, anotherPrefix)
 		}
-		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), epoch: epoch, from: max(at, 0)}
+		o := &ownedPartition{Partition: processing.NewPartition(a, tp.partition, max(at, 0), metadata), tp: tp, epoch: epoch, from: max(at, 0)}
 		o.BoundCommandIDs(s.cfg.Now(), s.share(len(tps)+len(s.owned)))
-		recovered[tp] = o
-		events := topicPartition{s.cfg.Topics.Events(a.Name), tp.partition}
-		outcomes := topicPartition{s.cfg.Topics.Outcomes(a.Name), tp.partition}
+		recovered[tp], logs[tp] = o, high[events].high
 		if high[events].start > 0 {
 			return nil, fmt.Errorf("log of events %s begins at %d, not at 0: without its beginning no state is right", events, high[events].start)
 		}
 		o.outcomeStart = high[outcomes].start
-		spans[events] = span{0, high[events].high}
 		spans[outcomes] = span{max(metadata.FirstOutcome(), o.outcomeStart), high[outcomes].high}
 		owner[events], owner[outcomes] = o, o
+	}
+	from := s.keeper.bases(ctx, recovered, logs)
+	for tp, o := range recovered {
+		events := topicPartition{s.cfg.Topics.Events(s.aggregates[tp.topic].Name), tp.partition}
+		at, ok := from[tp]
+		if !ok {
+			delete(recovered, tp)
+			delete(spans, topicPartition{s.cfg.Topics.Outcomes(s.aggregates[tp.topic].Name), tp.partition})
+			continue
+		}
+		if o.Reached() >= logs[tp] {
+			return nil, fmt.Errorf("log of events %s ends at %d, but a snapshot has event %d: it is not whole; %s", events, logs[tp], o.Reached(), anotherPrefix)
+		}
+		spans[events] = span{at, logs[tp]}
 	}
 	if err := s.reader.read(ctx, spans, func(r *kgo.Record) error { return s.replay(ctx, owner, r) }); err != nil {
 		return nil, fmt.Errorf("recovering %d partitions: %w", len(tps), err)
 	}
+	s.keeper.folded(ctx, recovered)
 	for tp, o := range recovered {
 		least := int64(-1)
 		if own, ok := s.w.committed[tp]; ok {
@@ -72,8 +104,8 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		if m := known[tp]; m != nil {
 			least = max(least, m.LastEvent)
 		}
-		if o.LastEvent() < least {
-			return nil, fmt.Errorf("recovered %s up to event %d, but event %d was committed: the log of %s is not whole; %s", tp, o.LastEvent(), least, s.cfg.Topics.Events(s.aggregates[tp.topic].Name), anotherPrefix)
+		if o.Reached() < least {
+			return nil, fmt.Errorf("recovered %s up to event %d, but event %d was committed: the log of %s is not whole; %s", tp, o.Reached(), least, s.cfg.Topics.Events(s.aggregates[tp.topic].Name), anotherPrefix)
 		}
 		// Commands below an offset that is decided are passed over: in a log that was recreated those
 		// would be new ones.
@@ -88,6 +120,9 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 // replay folds one record of events or outcomes into the partition that owns it.
 func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPartition, r *kgo.Record) error {
 	o := owner[topicPartition{r.Topic, r.Partition}]
+	if o.failed != nil {
+		return nil
+	}
 	aggregate, kind := s.cfg.Topics.Parse(r.Topic)
 	if kind == outcomesKind {
 		outcome, input, err := s.w.wire.outcome(ctx, r)
@@ -101,40 +136,58 @@ func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPar
 	var bad *eventError
 	if errors.As(err, &bad) {
 		s.log.ErrorContext(ctx, "event cannot be decoded, commands of its aggregate will fail", "aggregate_id", string(r.Key), "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
-		o.RecoverUnreadable(string(r.Key), r.Offset, err)
+		s.keeper.recovered(ctx, o, recoveredEvent{id: string(r.Key), offset: r.Offset, unreadable: err})
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	o.RecoverEvent(event)
+	s.keeper.recovered(ctx, o, recoveredEvent{id: event.AggregateID, event: event})
 	return nil
 }
 
-// committed fetches the committed offsets with their metadata, -1 where there is none. It blocks while
-// a transaction that commits them is open.
+// committed fetches the committed offsets with their metadata, -1 where there is none. It leaves out
+// those that an open transaction is about to change. It asks for each partition by its name: of a group
+// as a whole, Kafka does not tell that the first offset of a partition is about to come.
 func (s *session) committed(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]kadm.Offset, error) {
-	var topics []string
-	for topic := range s.aggregates {
-		topics = append(topics, topic)
+	asked := map[string][]int32{}
+	for tp := range tps {
+		asked[tp.topic] = append(asked[tp.topic], tp.partition)
 	}
-	fetched, err := s.adm.FetchOffsetsForTopics(kadm.RequireStable(ctx), s.cfg.Group, topics...)
+	group := kmsg.NewOffsetFetchRequestGroup()
+	group.Group = s.cfg.Group
+	for topic, partitions := range asked {
+		t := kmsg.NewOffsetFetchRequestGroupTopic()
+		t.Topic, t.Partitions = topic, partitions
+		group.Topics = append(group.Topics, t)
+	}
+	q := kmsg.NewPtrOffsetFetchRequest()
+	q.RequireStable, q.Groups = true, append(q.Groups, group)
+	answer, err := q.RequestWith(ctx, s.tx.Client())
 	if err == nil {
-		err = fetched.Error()
+		err = kerr.ErrorForCode(answer.ErrorCode)
 	}
-	if errors.Is(err, kerr.UnstableOffsetCommit) {
-		err = fmt.Errorf("a transaction has not ended; if it does not within a minute, see docs/guides/hanging-transactions.md: %w", err)
+	found := map[topicPartition]kadm.Offset{}
+	for i := 0; err == nil && i < len(answer.Groups); i++ {
+		err = kerr.ErrorForCode(answer.Groups[i].ErrorCode)
+		for _, t := range answer.Groups[i].Topics {
+			for _, p := range t.Partitions {
+				failed := kerr.ErrorForCode(p.ErrorCode)
+				switch {
+				case failed == nil:
+					o := kadm.Offset{At: p.Offset}
+					if p.Metadata != nil {
+						o.Metadata = *p.Metadata
+					}
+					found[topicPartition{t.Topic, p.Partition}] = o
+				case err == nil && !errors.Is(failed, kerr.UnstableOffsetCommit):
+					err = failed
+				}
+			}
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("fetching committed offsets of group %s: %w", s.cfg.Group, err)
-	}
-	found := map[topicPartition]kadm.Offset{}
-	for tp := range tps {
-		o, ok := fetched.Lookup(tp.topic, tp.partition)
-		if !ok {
-			o.At = -1
-		}
-		found[tp] = o.Offset
 	}
 	return found, nil
 }

@@ -62,7 +62,12 @@ func (s *SASL) mechanism() (sasl.Mechanism, error) {
 // securityOptions returns how a client encrypts and who it says it is.
 func securityOptions(c ClientConfig) []kgo.Opt {
 	var opts []kgo.Opt
-	if c.TLS != nil {
+	switch {
+	case c.Dial != nil && c.TLS != nil:
+		opts = append(opts, kgo.Dialer(overTLS(c.Dial, c.TLS)))
+	case c.Dial != nil:
+		opts = append(opts, kgo.Dialer(c.Dial))
+	case c.TLS != nil:
 		opts = append(opts, kgo.DialTLSConfig(c.TLS))
 	}
 	if c.SASL != nil {
@@ -71,6 +76,28 @@ func securityOptions(c ClientConfig) []kgo.Opt {
 		}
 	}
 	return opts
+}
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// overTLS encrypts what dial makes, as the client library does with connections of its own.
+func overTLS(dial dialFunc, config *tls.Config) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		config := config.Clone()
+		if config.ServerName == "" {
+			config.ServerName, _, _ = net.SplitHostPort(address) // it was dialled
+		}
+		encrypted := tls.Client(conn, config)
+		if err := encrypted.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return encrypted, nil
+	}
 }
 
 // errHungUp stands for a broker that closes a connection instead of refusing a password.
@@ -99,31 +126,28 @@ func newStartClient(ctx context.Context, c ClientConfig) (*kgo.Client, context.C
 		return nil, nil, nil, err
 	}
 	ctx, end := context.WithCancelCause(ctx)
-	security := c.TLS
-	c.Log, c.TLS = nil, nil
+	under := c.Dial
+	if under == nil {
+		under = new(net.Dialer).DialContext
+	}
 	dial := func(dctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(dctx, network, address)
-		if err != nil {
-			return nil, err
+		conn, err := under(dctx, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() }) // which ends what waits for an answer
 		}
-		context.AfterFunc(ctx, func() { _ = conn.Close() }) // which ends what waits for an answer
-		if security == nil {
-			return conn, nil
-		}
-		config := security.Clone()
-		if config.ServerName == "" {
-			config.ServerName, _, _ = net.SplitHostPort(address) // it was dialled
-		}
-		encrypted := tls.Client(conn, config)
-		if err := encrypted.HandshakeContext(dctx); err != nil {
-			_ = conn.Close()
+		return conn, err
+	}
+	if c.TLS != nil {
+		encrypted := overTLS(dial, c.TLS)
+		dial = func(dctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := encrypted(dctx, network, address)
 			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 				end(fmt.Errorf("%w: %w", errNoHandshake, err))
 			}
-			return nil, err
+			return conn, err
 		}
-		return encrypted, nil
 	}
+	c.Log, c.TLS, c.Dial = nil, nil, nil
 	client, err := kgo.NewClient(append(clientOptions(c), kgo.WithHooks(authWatch{end}), kgo.Dialer(dial))...)
 	if err != nil {
 		end(nil)

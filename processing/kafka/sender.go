@@ -44,10 +44,9 @@ type Sender struct {
 
 	mu      sync.Mutex
 	waiting map[commandKey]*waiter
-	// recent holds the decisions on the commands sent last, nil for those not decided yet; order is that
-	// of their sending.
-	recent map[commandKey]*processing.Outcome
-	order  []commandKey
+
+	// readers are lent to Decision; one without a client is opened when it is first needed.
+	readers chan *reader
 }
 
 type commandKey struct{ aggregate, aggregateID, commandID string }
@@ -77,9 +76,6 @@ func (w *waiter) of(r *kgo.Record) (processing.Outcome, bool) {
 	return processing.Outcome{}, false
 }
 
-// recentCommands is how many commands are remembered for Decision.
-const recentCommands = 10_000
-
 // NewSender connects, and returns once it stands at the end of the outcomes: no outcome of a command
 // sent later is missed.
 func NewSender(ctx context.Context, cfg SenderConfig) (*Sender, error) {
@@ -100,7 +96,10 @@ func NewSender(ctx context.Context, cfg SenderConfig) (*Sender, error) {
 	}
 	s := &Sender{
 		cfg: cfg, often: processing.Sparing(cfg.Log), wire: &wire{topics: cfg.Topics, codec: cfg.Codec, source: cfg.Source}, done: make(chan struct{}),
-		waiting: map[commandKey]*waiter{}, recent: map[commandKey]*processing.Outcome{},
+		waiting: map[commandKey]*waiter{}, readers: make(chan *reader, decisionReaders),
+	}
+	for range decisionReaders {
+		s.readers <- &reader{}
 	}
 	var err error
 	if s.cl, err = kgo.NewClient(append(clientOptions(cfg.Client), kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytes(2<<20))...); err != nil {
@@ -141,10 +140,16 @@ func (s *Sender) outcomeEnds(ctx context.Context) (map[string]map[int32]kgo.Offs
 	return starts, nil
 }
 
-// Close stops waiting and closes the connections. Callers of Send get ErrUndecided.
+// Close stops waiting, waits for the calls of Decision and closes the connections. Callers of Send get
+// ErrUndecided.
 func (s *Sender) Close() {
 	s.cancel()
 	<-s.done
+	for range decisionReaders {
+		if r := <-s.readers; r.cl != nil {
+			r.close()
+		}
+	}
 	s.cl.Close()
 	s.tail.Close()
 }
@@ -163,10 +168,9 @@ func (s *Sender) follow(ctx context.Context) {
 			aggregate, _ := s.cfg.Topics.Parse(r.Topic)
 			key := commandKey{aggregate, string(r.Key), header(r, headerCommandID)}
 			s.mu.Lock()
-			_, waits := s.waiting[key]
-			_, sent := s.recent[key]
+			waits := s.waiting[key] != nil
 			s.mu.Unlock()
-			if !waits && !sent {
+			if !waits {
 				return
 			}
 			o, input, err := s.wire.outcome(ctx, r)
@@ -181,9 +185,6 @@ func (s *Sender) follow(ctx context.Context) {
 				case w.arrived <- struct{}{}:
 				default: // it knows
 				}
-			}
-			if old, sent := s.recent[key]; sent && (old == nil || o.Decision) {
-				s.recent[key] = &o
 			}
 			s.mu.Unlock()
 		})
@@ -216,7 +217,6 @@ func (s *Sender) Start(ctx context.Context, q processing.Request) (wait func(con
 		err = processing.ErrBacklogFull
 	default:
 		s.waiting[key] = w
-		s.remember(key)
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -266,26 +266,3 @@ func unanswered(confirmed bool, cause error) error {
 }
 
 var errClosed = errors.New("the process is shutting down")
-
-// remember makes room for the decision on a command. The caller holds mu.
-func (s *Sender) remember(key commandKey) {
-	if _, sent := s.recent[key]; sent {
-		return
-	}
-	s.recent[key] = nil
-	s.order = append(s.order, key)
-	if len(s.order) > recentCommands {
-		delete(s.recent, s.order[0])
-		s.order = s.order[1:]
-	}
-}
-
-// Decision implements processing.Sender for the commands that this process has sent lately.
-func (s *Sender) Decision(_ context.Context, aggregate, aggregateID, commandID string) (processing.Outcome, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if o := s.recent[commandKey{aggregate, aggregateID, commandID}]; o != nil {
-		return *o, nil
-	}
-	return processing.Outcome{}, processing.ErrUndecided
-}

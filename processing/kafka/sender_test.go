@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,7 +59,7 @@ func TestSenderGetsOutcomes(t *testing.T) {
 	if p, ok := got.Position(); !ok || p != (processing.Position{Aggregate: "order", Partition: PartitionOf("o-1", testPartitions), Offset: got.CommandOffset}) {
 		t.Errorf("position %v, %t", p, ok)
 	}
-	stored, err := s.Decision(ctx, "order", "o-1", q.ID)
+	stored, err := s.Decision(ctx, "order", "o-1", q.ID, time.Time{})
 	if err != nil || stored.Version != 1 || !stored.Decision {
 		t.Errorf("decision: got %+v, %v", stored, err)
 	}
@@ -66,7 +67,7 @@ func TestSenderGetsOutcomes(t *testing.T) {
 	if err != nil || again.Decision || again.Version != 1 || again.CommandOffset != got.CommandOffset {
 		t.Errorf("sent again: got %+v, %v", again, err)
 	}
-	if stored, err = s.Decision(ctx, "order", "o-1", q.ID); err != nil || !stored.Decision {
+	if stored, err = s.Decision(ctx, "order", "o-1", q.ID, time.Time{}); err != nil || !stored.Decision {
 		t.Errorf("a repeat replaced the decision: %+v, %v", stored, err)
 	}
 	reused, err := s.Send(ctx, f.request(q.ID, "o-1", ship))
@@ -82,7 +83,7 @@ func TestSenderGetsOutcomes(t *testing.T) {
 	if paid, err := s.Send(ctx, expecting); err != nil || paid.Version != 2 {
 		t.Errorf("expecting version 1: got %+v, %v", paid, err)
 	}
-	if _, err := s.Decision(ctx, "order", "o-1", uuid.NewString()); !errors.Is(err, processing.ErrUndecided) {
+	if _, err := s.Decision(ctx, "order", "o-1", uuid.NewString(), time.Time{}); !errors.Is(err, processing.ErrUndecided) {
 		t.Errorf("unknown id: got %v", err)
 	}
 	o := f.observe()
@@ -94,6 +95,48 @@ func TestSenderGetsOutcomes(t *testing.T) {
 				"ce_time": "*", "content-type": "application/avro", "ce_correlationid": "corr", "traceparent": "trace",
 			})
 		}
+	}
+}
+
+// Whoever asks is told, of commands that others took and decided, and after all of them have ended.
+func TestDecisionOfOthers(t *testing.T) {
+	f := newFixture(t, 1)
+	w := f.worker("slot-0").waitReady()
+	o := f.observe()
+	timed, timeless, bad := f.command("o-1", newID(t), place), f.command("o-1", uuid.NewString(), pay), raw("o-1", []byte("not a command"), "ce_id", newID(t))
+	f.send(timed, timeless, bad)
+	for range 3 {
+		f.send(f.flow("more-", 10)...) // so that there is something to pass over
+	}
+	o.outcomes(93)
+	o.check(nil, w)
+	w.stop()
+	s := f.sender()
+	defer s.Close()
+	now := time.Now()
+	for _, row := range []struct {
+		name, id string
+		since    time.Time
+		want     processing.Status // "" if it cannot be known
+	}{
+		{"by the time in its id", idOf(t, timed), time.Time{}, processing.Accepted},
+		{"by the last hour", idOf(t, timeless), time.Time{}, processing.Accepted},
+		{"by when it was sent", idOf(t, timeless), now, processing.Accepted},
+		{"in upper case", strings.ToUpper(idOf(t, timed)), now, processing.Accepted},
+		{"one that failed", idOf(t, bad), now, processing.Failed},
+		{"one that was sent before", idOf(t, timed), now.Add(10 * time.Minute), ""},
+		{"one that nobody sent", newID(t), time.Time{}, ""},
+	} {
+		got, err := s.Decision(t.Context(), "order", "o-1", row.id, row.since)
+		switch {
+		case row.want == "" && !errors.Is(err, processing.ErrUndecided):
+			t.Errorf("%s: got %+v, %v", row.name, got, err)
+		case row.want != "" && (err != nil || got.Status != row.want || got.AggregateID != "o-1"):
+			t.Errorf("%s: got %+v, %v", row.name, got, err)
+		}
+	}
+	if got, err := s.Decision(t.Context(), "order", "o-2", idOf(t, timed), now); !errors.Is(err, processing.ErrUndecided) {
+		t.Errorf("of another aggregate: got %+v, %v", got, err)
 	}
 }
 
@@ -123,7 +166,7 @@ func TestSenderWithoutAWorker(t *testing.T) {
 	if _, err := wait(ctx); !errors.Is(err, processing.ErrUndecided) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want ErrUndecided at the deadline", err)
 	}
-	if _, err := s.Decision(t.Context(), "order", "o-1", q.ID); !errors.Is(err, processing.ErrUndecided) {
+	if _, err := s.Decision(t.Context(), "order", "o-1", q.ID, time.Time{}); !errors.Is(err, processing.ErrUndecided) {
 		t.Errorf("decision: got %v, want ErrUndecided", err)
 	}
 	// A worker starts: what was sent before is decided, and can be asked for.
@@ -136,7 +179,7 @@ func TestSenderWithoutAWorker(t *testing.T) {
 	if got, err := s.Send(ctx, q); err != nil || got.Status != processing.Accepted || got.Version != 1 {
 		t.Errorf("sent again: got %+v, %v", got, err)
 	}
-	if got, err := s.Decision(ctx, "order", "o-1", q.ID); err != nil || got.Status != processing.Accepted || !got.Decision {
+	if got, err := s.Decision(ctx, "order", "o-1", q.ID, time.Time{}); err != nil || got.Status != processing.Accepted || !got.Decision {
 		t.Errorf("decision: got %+v, %v", got, err)
 	}
 	w.stop()

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/readstore"
 )
 
 // session is one membership of a worker in its group. It is dropped on any error.
@@ -32,11 +33,16 @@ type session struct {
 
 	// owned holds the recovered partitions. Only step touches it.
 	owned map[topicPartition]*ownedPartition
+	// waits says since when a partition waits for the end of an open transaction. Only step touches it.
+	waits map[topicPartition]time.Time
+	// keeper keeps the states of the owned partitions' aggregates.
+	keeper *stateKeeper
 }
 
 // ownedPartition is a partition of a commands topic that has been recovered.
 type ownedPartition struct {
 	*processing.Partition
+	tp topicPartition
 	// epoch is the assignment's: a partition that went and came back in between is another one.
 	epoch uint64
 	// from is the offset that was committed at recovery: what lies before it is dealt with.
@@ -45,6 +51,14 @@ type ownedPartition struct {
 	outcomeStart int64
 	// full says that it is not polled, because the memory of command ids is full.
 	full bool
+
+	// generation is that of the aggregate's snapshots, none until one is needed, written when the last
+	// snapshot was begun.
+	generation readstore.Generation
+	written    time.Time
+	// pending holds events that were read back and are not folded, failed why they cannot be.
+	pending []recoveredEvent
+	failed  error
 }
 
 // onAssigned is called by the client before it fetches anything of the new partitions: they stay
@@ -84,10 +98,15 @@ func (s *session) step(ctx context.Context) error {
 	if err := s.w.held(); err != nil {
 		return err
 	}
+	s.keeper.step(ctx)
 	if err := s.reconcile(ctx); err != nil {
 		return err
 	}
 	s.admit(ctx)
+	if s.keeper.isFull() {
+		s.keeper.await(ctx)
+		return nil
+	}
 	// The poll is bounded so that a new assignment, which is paused, is recovered soon.
 	pctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	fetches := s.tx.PollRecords(pctx, s.cfg.MaxBatch)
@@ -97,12 +116,14 @@ func (s *session) step(ctx context.Context) error {
 		case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled):
 		case isFenced(e.Err), isLost(e.Err):
 			return fmt.Errorf("polling commands %s/%d: %w", e.Topic, e.Partition, e.Err)
+		case errors.Is(e.Err, kerr.InvalidSessionTimeout): // it will not go away
+			return fmt.Errorf("joining group %s: %w", s.cfg.Group, s.w.timeoutHint(e.Err))
 		default:
 			s.w.often.WarnContext(ctx, "polling commands met an error, the client goes on", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
 		}
 	}
 	if fetches.NumRecords() == 0 {
-		s.cfg.Metrics.progress.idle(s)
+		s.cfg.Metrics.progress.idle(s, s.keeper.isHeld)
 	}
 	if fetches.NumRecords() == 0 || ctx.Err() != nil {
 		return nil
@@ -122,6 +143,7 @@ func (s *session) reconcile(ctx context.Context) error {
 	for tp, o := range s.owned {
 		if s.assigned[tp] != o.epoch {
 			delete(s.owned, tp)
+			s.keeper.forget(tp, o)
 			s.cfg.Metrics.progress.release(s, tp)
 		}
 	}
@@ -132,6 +154,7 @@ func (s *session) reconcile(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
+	s.keeper.waiting(fresh)
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -140,6 +163,13 @@ func (s *session) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.keeper.waiting(fresh)
+	if err := s.wait(fresh, recovered); err != nil {
+		return err
+	}
+	if len(recovered) == 0 {
+		return nil
+	}
 	resume := map[string][]int32{}
 	for tp, o := range recovered {
 		if s.epochOf(tp) == o.epoch {
@@ -147,10 +177,14 @@ func (s *session) reconcile(ctx context.Context) error {
 			s.cfg.Metrics.progress.own(s, tp, o.Next())
 			s.cfg.Metrics.progress.remember(s, tp, o.CommandIDs(), false)
 			resume[tp.topic] = append(resume[tp.topic], tp.partition)
+		} else {
+			s.keeper.forget(tp, o)
 		}
 	}
 	s.tx.Client().ResumeFetchPartitions(resume)
-	s.w.trouble.Store(nil)
+	if len(s.waits) == 0 {
+		s.w.trouble.Store(nil)
+	}
 	took := time.Since(began)
 	s.cfg.Metrics.recovery.Observe(took.Seconds())
 	s.log.InfoContext(ctx, "partitions recovered", "partitions", len(recovered), "took", took)
@@ -162,10 +196,39 @@ func (s *session) reconcile(ctx context.Context) error {
 	return nil
 }
 
+// wait notes which of the fresh partitions were not recovered, since a transaction is open there. One that
+// stays open for longer than Kafka lets it is told of, and has the session end, now and then, so that the
+// next one finishes what the slot itself may have left.
+func (s *session) wait(fresh map[topicPartition]uint64, recovered map[topicPartition]*ownedPartition) error {
+	now := time.Now()
+	waits := map[topicPartition]time.Time{}
+	for tp := range fresh {
+		if recovered[tp] != nil {
+			continue
+		}
+		since, ok := s.waits[tp]
+		if !ok {
+			since = now
+		}
+		waits[tp] = since
+		if now.Sub(since) < s.cfg.TransactionTimeout+openPatience {
+			continue
+		}
+		err := fmt.Errorf("%s waits since %s: %w", tp, since.UTC().Format(time.RFC3339), errOpen)
+		s.w.trouble.Store(&err)
+		if now.Sub(s.w.finished) > finishEvery {
+			return err
+		}
+	}
+	s.waits = waits
+	return nil
+}
+
 // drop forgets what is known of partitions, pauses them and has the next step recover them.
 func (s *session) drop(tps []topicPartition) {
 	pause := map[string][]int32{}
 	for _, tp := range tps {
+		s.keeper.forget(tp, s.owned[tp])
 		delete(s.owned, tp)
 		pause[tp.topic] = append(pause[tp.topic], tp.partition)
 	}

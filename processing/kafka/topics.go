@@ -184,6 +184,9 @@ func transactionVersion(ctx context.Context, client *kgo.Client) (int16, error) 
 	return 0, nil
 }
 
+// topicID is the form in which a topic's id is kept.
+func topicID(id [16]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
 // clusterState is what a cluster is: of the topics asked for, those that exist.
 type clusterState struct {
 	id      string
@@ -224,7 +227,7 @@ func readTopics(ctx context.Context, client *kgo.Client, topics []Topic) (cluste
 		if err != nil {
 			return clusterState{}, fmt.Errorf("reading topic %s: %w", *t.Topic, err)
 		}
-		found := topicState{id: base64.RawURLEncoding.EncodeToString(t.TopicID[:]), partitions: int32(len(t.Partitions))}
+		found := topicState{id: topicID(t.TopicID), partitions: int32(len(t.Partitions))}
 		for _, partition := range t.Partitions {
 			if partition.Leader >= 0 {
 				found.led++

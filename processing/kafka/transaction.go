@@ -55,7 +55,7 @@ type producedRecord struct {
 func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
 	t := newTransaction()
 	defer t.endSpans(errUncommitted) // of those that are not ended below
-	if err := s.decide(ctx, t, fetches); err != nil {
+	if err := s.decide(ctx, t, fetches); err != nil || len(t.tps) == 0 {
 		return err
 	}
 	began := time.Now()
@@ -90,11 +90,24 @@ func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
 			}
 		}
 	}
+	s.keeper.memory.Trim()
 	return nil
 }
 
-// decide turns polled records into a transaction that is not begun yet.
+// polled is what a poll brought of one partition.
+type polled struct {
+	tp      topicPartition
+	o       *ownedPartition
+	records []*kgo.Record
+	// homes are the partitions that the records' keys hash to, inputs the commands of those at home.
+	homes  []int32
+	inputs []processing.Input
+}
+
+// decide turns polled records into a transaction that is not begun yet. It is of no partition if all of
+// them wait for the store of snapshots.
 func (s *session) decide(ctx context.Context, t *transaction, fetches kgo.Fetches) error {
+	var all []*polled
 	var failed error
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 		if len(f.Records) == 0 || failed != nil {
@@ -107,14 +120,15 @@ func (s *session) decide(ctx context.Context, t *transaction, fetches kgo.Fetche
 			failed = fmt.Errorf("a command of %s was polled before the partition was recovered", tp)
 			return
 		}
-		t.tps = append(t.tps, tp)
-		t.epochs[tp] = o.epoch
-		last := f.Records[len(f.Records)-1]
-		t.next[tp], t.appended[tp] = last.Offset+1, last.Timestamp
-		failed = s.decidePartition(ctx, t, o, tp, f.Records)
+		p := &polled{tp: tp, o: o, records: f.Records}
+		failed = s.decode(ctx, p)
+		all = append(all, p)
 	})
 	if failed != nil {
 		return failed
+	}
+	for _, p := range s.keeper.load(ctx, all) {
+		s.decidePartition(ctx, t, p)
 	}
 	if err := s.answerRepeats(ctx, t); err != nil {
 		return err
@@ -127,34 +141,55 @@ func (s *session) decide(ctx context.Context, t *transaction, fetches kgo.Fetche
 	return nil
 }
 
-func (s *session) decidePartition(ctx context.Context, t *transaction, o *ownedPartition, tp topicPartition, records []*kgo.Record) error {
-	a := s.aggregates[tp.topic]
-	inputs := make([]processing.Input, 0, len(records))
-	for _, r := range records {
-		if home, err := s.home(ctx, r); err != nil {
+// decode reads the commands of a partition.
+func (s *session) decode(ctx context.Context, p *polled) error {
+	a := s.aggregates[p.tp.topic]
+	p.homes = make([]int32, len(p.records))
+	p.inputs = make([]processing.Input, 0, len(p.records))
+	for i, r := range p.records {
+		var err error
+		if p.homes[i], err = s.home(ctx, r); err != nil {
 			return err
-		} else if home != r.Partition {
-			if r.Offset >= o.from { // else it was moved before the partition was recovered
-				s.misplaced(t, a, r, home)
-			}
+		}
+		if p.homes[i] != r.Partition {
 			continue
 		}
 		in, err := s.input(ctx, a, r)
 		if err != nil {
 			return err
 		}
+		p.inputs = append(p.inputs, in)
+	}
+	return nil
+}
+
+// decidePartition adds what the commands of a partition lead to.
+func (s *session) decidePartition(ctx context.Context, t *transaction, p *polled) {
+	a, o, tp := s.aggregates[p.tp.topic], p.o, p.tp
+	t.tps = append(t.tps, tp)
+	t.epochs[tp] = o.epoch
+	last := p.records[len(p.records)-1]
+	t.next[tp], t.appended[tp] = last.Offset+1, last.Timestamp
+	inputs := p.inputs
+	for i, r := range p.records {
+		if p.homes[i] != r.Partition {
+			if r.Offset >= o.from { // else it was moved before the partition was recovered
+				s.misplaced(t, a, r, p.homes[i])
+			}
+			continue
+		}
+		in := &inputs[0]
+		inputs = inputs[1:]
 		if r.Offset >= o.Next() {
 			s.trace(ctx, t, &in.Command)
 			if f := in.Fault; f != nil && f.DeadLetter {
 				s.bury(t, a, r, f)
 			}
 		}
-		inputs = append(inputs, in)
 	}
-	b := o.Decide(s.cfg.Now(), inputs)
+	b := o.Decide(s.cfg.Now(), p.inputs)
 	b.Next = max(b.Next, t.next[tp])
 	t.batches[tp] = b
-	return nil
 }
 
 // encode adds the records of a partition's decisions to the transaction.
@@ -271,16 +306,20 @@ func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
 	// The end of ctx must not tear a transaction: what is begun is ended, within its deadline.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
+	defer s.w.watch()()
 	began := s.cfg.Now()
 	if err := s.tx.Begin(); err != nil {
 		return false, fmt.Errorf("beginning transaction: %w", err)
 	}
-	// Promises run one after the other, and Flush returns after the last: no lock is needed.
+	// Promises run one after the other, and Flush returns after the last: no lock is needed. One failure
+	// tells of all, unless another one says that the slot is taken.
 	var failed error
 	for _, p := range t.produced {
 		s.tx.Produce(ctx, p.record, func(r *kgo.Record, err error) {
 			if err != nil {
-				failed = errors.Join(failed, fmt.Errorf("producing to %s/%d: %w", r.Topic, r.Partition, err))
+				if failed == nil || isFenced(err) {
+					failed = fmt.Errorf("producing to %s/%d: %w", r.Topic, r.Partition, err)
+				}
 			} else if p.offset != nil {
 				*p.offset = r.Offset
 			}

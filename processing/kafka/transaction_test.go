@@ -153,9 +153,12 @@ func TestFencedProducerEndsTheWorker(t *testing.T) {
 	f.send(warm...)
 	o.outcomes(len(warm))
 	fence(t, f, "slot-0")
-	later := f.flow("o-", 4)
+	later := f.flow("o-", 40)
 	f.send(later...)
 	w.waitFenced("slot-0")
+	if n := len(w.err.Error()); n > 1000 { // however many records failed
+		t.Errorf("the error has %d characters: %s", n, w.err)
+	}
 	second := f.worker("slot-0").waitReady()
 	o.outcomes(len(warm) + len(later))
 	o.check(append(warm, later...), second)
@@ -223,6 +226,8 @@ func (s *stream) end() []*kgo.Record {
 func during(t *testing.T, f *fixture, more int, workers func() []*running, steps ...func()) {
 	t.Helper()
 	o := f.observe()
+	o.drain()
+	before := accepted(f.answers(o.records["order.outcomes"]))
 	s := f.stream("o-")
 	for _, step := range steps {
 		o.outcomes(len(o.records["order.outcomes"]) + more)
@@ -230,7 +235,7 @@ func during(t *testing.T, f *fixture, more int, workers func() []*running, steps
 	}
 	o.outcomes(len(o.records["order.outcomes"]) + more)
 	sent := s.end()
-	o.until("all decisions", func() bool { return accepted(f.answers(o.records["order.outcomes"])) >= len(sent) })
+	o.until("all decisions", func() bool { return accepted(f.answers(o.records["order.outcomes"])) >= before+len(sent) })
 	o.check(sent, workers()...)
 }
 
@@ -283,13 +288,51 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
+// written returns the event and the outcome of the first command of its partition, as a worker writes them.
+func (f *fixture) written(r *kgo.Record) (event, outcome *kgo.Record) {
+	f.t.Helper()
+	ctx := f.t.Context()
+	partition := processing.NewPartition(f.orders, r.Partition, 0, processing.Metadata{LowestOutcome: -1})
+	w := &wire{codec: f.codec, source: "dead"}
+	in, err := w.command(ctx, f.orders, r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	d := partition.Decide(time.Now(), []processing.Input{in}).Decisions[0]
+	if event, err = w.eventRecord(ctx, d.Events[0]); err != nil {
+		f.t.Fatal(err)
+	}
+	if outcome, err = w.outcomeRecord(ctx, r.Partition, d.Outcome, r.Offset); err != nil {
+		f.t.Fatal(err)
+	}
+	return event, outcome
+}
+
+// A partition whose offset an open transaction is about to change waits; the others are recovered
+// meanwhile, by the same session.
+func TestRecoveryWaitsForAnUnstableOffset(t *testing.T) {
+	f := newFixture(t, 1)
+	unstable := f.cluster.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.OffsetFetch}, Topic: "order.commands", Partitions: []int32{2}, Err: kerr.UnstableOffsetCommit, Count: -1,
+	})
+	w := f.worker("slot-0")
+	w.log.wait(t, "partitions recovered", "partitions=3") // all but that one
+	if unstable.Hits() == 0 {
+		t.Error("no offset was unstable")
+	}
+	unstable.Remove()
+	w.log.wait(t, "partitions recovered", "partitions=1")
+	if strings.Contains(w.log.String(), "a new one begins") {
+		t.Errorf("a session ended:\n%s", w.log)
+	}
+}
+
 // A dead predecessor's transaction lies open below the high watermark when a partition is recovered:
 // it must be waited for, and what it made counts if it commits.
 func TestRecoveryWaitsForAnOpenTransaction(t *testing.T) {
 	for _, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
 		t.Run(fmt.Sprintf("commit %t", end), func(t *testing.T) {
 			f := newFixture(t, 1)
-			home := PartitionOf("o-1", testPartitions)
 			// The predecessor decides place in a transaction of its own: event and outcome, its offset last.
 			placed := f.command("o-1", newID(t), place)
 			f.send(placed)
@@ -297,46 +340,17 @@ func TestRecoveryWaitsForAnOpenTransaction(t *testing.T) {
 			if err := dead.BeginTransaction(); err != nil {
 				t.Fatal(err)
 			}
-			decided := processing.NewPartition(f.orders, home, 0, processing.Metadata{LowestOutcome: -1})
-			wr := &wire{codec: f.codec, source: "dead"}
-			in, err := wr.command(t.Context(), f.orders, placed)
-			if err != nil {
-				t.Fatal(err)
-			}
-			d := decided.Decide(time.Now(), []processing.Input{in}).Decisions[0]
-			event, err := wr.eventRecord(t.Context(), d.Events[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			outcome, err := wr.outcomeRecord(t.Context(), home, d.Outcome, placed.Offset)
-			if err != nil {
-				t.Fatal(err)
-			}
+			event, outcome := f.written(placed)
 			if err := dead.ProduceSync(t.Context(), event, outcome).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 
-			reads := make(chan struct{})
-			f.cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
-				f.cluster.DropControl()
-				close(reads)
-				return nil, nil, false
-			})
 			w := f.worker("slot-0")
-			select {
-			case <-reads: // commands are not fetched before events are read
-			case <-time.After(patience):
-				t.Fatal("the worker reads nothing")
-			}
-			select {
-			case <-w.Ready():
-				t.Fatal("recovered past an open transaction")
-			default:
-			}
+			w.log.wait(t, "partitions recovered", "partitions=3") // all but that one
 			if err := dead.EndTransaction(t.Context(), end); err != nil {
 				t.Fatal(err)
 			}
-			w.waitReady()
+			w.log.wait(t, "partitions recovered", "partitions=1")
 			paid := f.command("o-1", newID(t), pay)
 			f.send(paid)
 			o := f.observe()

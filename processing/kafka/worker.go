@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,13 @@ type WorkerConfig struct {
 	// KeepSlot keeps the partitions for the session timeout when the worker ends, for a quick restart.
 	// Defaults to leaving the group.
 	KeepSlot bool
+	// SessionTimeout is how long the group waits for a worker that is silent before it gives its
+	// partitions to others. Defaults to [DefaultSessionTimeout].
+	SessionTimeout time.Duration
+	// TransactionTimeout is how long a transaction of a worker that is gone may hold up whoever takes its
+	// partitions, and any transaction last. All workers of a group have the same. Defaults to
+	// [DefaultTransactionTimeout].
+	TransactionTimeout time.Duration
 	// MaxBatch is the most commands in a transaction. Defaults to 2000.
 	MaxBatch int
 	// DedupeMemory bounds, in bytes, what is kept of command ids, shared equally by the partitions that the
@@ -48,17 +56,38 @@ type WorkerConfig struct {
 	// Committed is told of every decision after its commit, in order within a partition; it must not
 	// block. Defaults to nobody.
 	Committed func(processing.Outcome)
-	Log       *slog.Logger
+	// Snapshots keeps the states of aggregates, so that a start reads no more than the events after the
+	// last snapshot, and memory holds no more than StateMemory. While it does not answer, aggregates whose
+	// state is at hand are decided, and a partition with a command of another waits. Defaults to reading
+	// back all events and holding all states.
+	Snapshots SnapshotStore
+	// SnapshotEvents is after how many events of a partition a snapshot is written. Defaults to 10,000.
+	SnapshotEvents int64
+	// SnapshotInterval is after how long one is written if anything has changed. Defaults to 10 s.
+	SnapshotInterval time.Duration
+	// StateMemory bounds the states held, in bytes; it is an estimate. When what no snapshot has fills it,
+	// no command is decided until one is written. Defaults to 32 MiB.
+	StateMemory int64
+	Log         *slog.Logger
 	// Metrics count what is done. Defaults to nobody.
 	Metrics *Metrics
 	// Tracer makes a span for each command that comes with a sampled traceparent. Defaults to none.
 	Tracer trace.Tracer
 }
 
+// DefaultStateMemory is the memory for states that a worker has unless told otherwise, in bytes.
+const DefaultStateMemory = 32 << 20
+
 const (
-	sessionTimeout     = 6 * time.Second
-	rebalanceTimeout   = 20 * time.Second
-	transactionTimeout = 10 * time.Second
+	// DefaultSessionTimeout is the shortest that brokers allow unless they are told otherwise.
+	DefaultSessionTimeout = 6 * time.Second
+	// DefaultTransactionTimeout leaves time for a new leader of a partition.
+	DefaultTransactionTimeout = 10 * time.Second
+
+	// leastTimeout has two heartbeats in it.
+	leastTimeout      = 2 * heartbeatInterval
+	heartbeatInterval = time.Second
+	rebalanceTimeout  = 20 * time.Second
 	// endTimeout bounds the flush and the end of a transaction each: longer than a record may take.
 	endTimeout   = 19 * time.Second
 	closeTimeout = 5 * time.Second
@@ -67,6 +96,14 @@ const (
 	// maxHold is the longest pause after a session in which nothing might be decided: each new one takes
 	// partitions from others.
 	maxHold = 30 * time.Second
+	// openPatience is how long a transaction may stay open after its timeout: the broker looks for those past
+	// theirs by default every 10 s.
+	openPatience = 20 * time.Second
+	// hungAfter is how long a transaction may take in which every step has a deadline: whatever takes longer
+	// does not heed it, and never ends.
+	hungAfter = 3 * endTimeout
+	// finishEvery is how often a worker ends its session for one that stays open for longer.
+	finishEvery = 10 * time.Minute
 )
 
 // FencedError says that another process has taken the worker's slot. The process must end: a new
@@ -82,6 +119,10 @@ func (e *FencedError) Error() string {
 
 func (e *FencedError) Unwrap() error { return e.Cause }
 
+// errHung says that a transaction did not heed its deadline. The process must end: what hangs cannot be
+// stopped.
+var errHung = fmt.Errorf("the write loop hangs in a transaction for more than %s; this process ends, its restart goes on", hungAfter)
+
 // Worker decides the commands of the partitions that its group gives it: one transaction at a time,
 // with events, outcomes, dead letters and the commands' offsets in it.
 type Worker struct {
@@ -92,12 +133,17 @@ type Worker struct {
 	ready chan struct{}
 	// trouble is why the last session ended, nil once partitions are recovered.
 	trouble atomic.Pointer[error]
-	// hold is why nothing may be decided at present, full which partitions wait for memory; nil for no reason.
-	hold, full atomic.Pointer[error]
-	clock      brokerClock
+	// hold is why nothing may be decided at present, full which partitions wait for memory, stalled why none
+	// goes on for want of the store of snapshots; nil for no reason.
+	hold, full, stalled atomic.Pointer[error]
+	clock               brokerClock
 	// committed is the last event offset that this worker has seen committed, over all its sessions.
 	committed map[topicPartition]int64
 	counts    map[string]int32 // partitions by topic
+	// finished is when finish last ran.
+	finished time.Time
+	// hung has an element once a transaction hangs.
+	hung chan struct{}
 }
 
 // NewWorker checks the configuration. It connects to nothing.
@@ -114,9 +160,15 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.MaxBatch == 0 {
 		cfg.MaxBatch = 2000
 	}
-	if cfg.DedupeMemory == 0 {
-		cfg.DedupeMemory = DefaultDedupeMemory
+	cfg.DedupeMemory = cmp.Or(cfg.DedupeMemory, DefaultDedupeMemory)
+	cfg.SessionTimeout = cmp.Or(cfg.SessionTimeout, DefaultSessionTimeout)
+	cfg.TransactionTimeout = cmp.Or(cfg.TransactionTimeout, DefaultTransactionTimeout)
+	if cfg.SessionTimeout < leastTimeout || cfg.TransactionTimeout < leastTimeout {
+		return nil, fmt.Errorf("set --session-timeout (%s) and --transaction-timeout (%s) to %s or more", cfg.SessionTimeout, cfg.TransactionTimeout, leastTimeout)
 	}
+	cfg.SnapshotEvents = cmp.Or(cfg.SnapshotEvents, 10_000)
+	cfg.SnapshotInterval = cmp.Or(cfg.SnapshotInterval, 10*time.Second)
+	cfg.StateMemory = cmp.Or(cfg.StateMemory, DefaultStateMemory)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -135,13 +187,14 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if cfg.Tracer == nil {
 		cfg.Tracer = processing.NoTracer
 	}
-	cfg.Metrics.startWorker(cfg.Aggregates)
+	cfg.Metrics.startWorker(cfg.Aggregates, cfg.Snapshots != nil)
 	for _, a := range cfg.Aggregates {
 		cfg.Metrics.progress.expect(cfg.Topics.Commands(a.Name))
 	}
 	return &Worker{
 		cfg: cfg, often: processing.Sparing(cfg.Log), wire: &wire{topics: cfg.Topics, codec: cfg.Codec, source: cfg.Source},
 		ready: make(chan struct{}), committed: map[topicPartition]int64{}, counts: map[string]int32{},
+		hung: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -151,7 +204,7 @@ func (w *Worker) Ready() <-chan struct{} { return w.ready }
 // Trouble returns why no commands are decided at present, or not those of all partitions, nil if no reason
 // is known.
 func (w *Worker) Trouble() error {
-	for _, why := range []*atomic.Pointer[error]{&w.clock.off, &w.hold, &w.trouble, &w.full} {
+	for _, why := range []*atomic.Pointer[error]{&w.clock.off, &w.hold, &w.trouble, &w.stalled, &w.full} {
 		if err := why.Load(); err != nil {
 			return *err
 		}
@@ -160,12 +213,33 @@ func (w *Worker) Trouble() error {
 }
 
 // Run decides commands until ctx ends, then leaves the group and returns nil. It returns a
-// *FencedError if another process took the slot. After any other trouble it starts a new session.
+// *FencedError if another process took the slot, and another error if it hangs: it then leaves a goroutine
+// behind. After any other trouble it starts a new session.
 func (w *Worker) Run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-w.hung:
+		return fmt.Errorf("slot %s: %w", w.cfg.Slot, errHung)
+	}
+}
+
+// watch has Run return unless it is stopped in time.
+func (w *Worker) watch() (stop func() bool) {
+	return time.AfterFunc(hungAfter, func() { w.hung <- struct{}{} }).Stop
+}
+
+func (w *Worker) run(ctx context.Context) error {
 	backoff := 100 * time.Millisecond
 	for {
 		began := w.cfg.Now()
 		err := w.session(ctx)
+		if errors.Is(err, errOpen) && ctx.Err() == nil {
+			w.often.WarnContext(ctx, "a transaction stays open, what this slot left is finished", "err", err)
+			err = errors.Join(err, w.finish(ctx))
+		}
 		if isFenced(err) { // even at the end of ctx: to leave the group would throw the other one out
 			return &FencedError{Slot: w.cfg.Slot, Cause: err}
 		}
@@ -203,6 +277,7 @@ func (w *Worker) session(ctx context.Context) error {
 	}
 	s := &session{w: w, cfg: &w.cfg, log: w.cfg.Log, assigned: map[topicPartition]uint64{}, owned: map[topicPartition]*ownedPartition{}}
 	s.aggregates = map[string]*processing.Aggregate{}
+	s.keeper = newKeeper(s)
 	var topics []string
 	for _, a := range w.cfg.Aggregates {
 		topic := w.cfg.Topics.Commands(a.Name)
@@ -216,9 +291,9 @@ func (w *Worker) session(ctx context.Context) error {
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.InstanceID(w.cfg.Slot),
 		kgo.TransactionalID(w.cfg.Slot),
-		kgo.TransactionTimeout(transactionTimeout),
-		kgo.SessionTimeout(sessionTimeout),
-		kgo.HeartbeatInterval(time.Second),
+		kgo.TransactionTimeout(w.cfg.TransactionTimeout),
+		kgo.SessionTimeout(w.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(heartbeatInterval),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Where nothing was ever committed, all commands are waiting. Nothing else may move a position.
@@ -237,6 +312,9 @@ func (w *Worker) session(ctx context.Context) error {
 	}
 	defer s.close()
 	defer w.cfg.Metrics.progress.end(s)
+	defer s.keeper.close()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	if s.reader, err = newReader(w.cfg.Client); err != nil {
 		return err
 	}
@@ -244,7 +322,7 @@ func (w *Worker) session(ctx context.Context) error {
 	s.adm = kadm.NewClient(s.tx.Client())
 	// Take the slot now: otherwise a restarted worker waits for its own predecessor's transaction.
 	if _, _, err := s.tx.Client().ProducerID(ctx); err != nil {
-		return fmt.Errorf("taking slot %s: %w", w.cfg.Slot, err)
+		return fmt.Errorf("taking slot %s: %w", w.cfg.Slot, w.timeoutHint(err))
 	}
 	for ctx.Err() == nil {
 		if err := s.step(ctx); err != nil {
@@ -252,6 +330,17 @@ func (w *Worker) session(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// timeoutHint says what to type where the brokers refuse a timeout.
+func (w *Worker) timeoutHint(err error) error {
+	switch {
+	case errors.Is(err, kerr.InvalidSessionTimeout):
+		return fmt.Errorf("%w: set --session-timeout, now %s, to between the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms", err, w.cfg.SessionTimeout)
+	case errors.Is(err, kerr.InvalidTransactionTimeout):
+		return fmt.Errorf("%w: set --transaction-timeout, now %s, to at most the brokers' transaction.max.timeout.ms", err, w.cfg.TransactionTimeout)
+	}
+	return err
 }
 
 // leave gives the slot's partitions to the other workers at once. Closing a static member does not.

@@ -1,9 +1,12 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -326,12 +329,26 @@ func TestNewWorkerRefuses(t *testing.T) {
 		func(c *WorkerConfig) { c.Codec = nil },
 		func(c *WorkerConfig) { c.Group = "" },
 		func(c *WorkerConfig) { c.Slot = "" },
+		func(c *WorkerConfig) { c.SessionTimeout = time.Second },
+		func(c *WorkerConfig) { c.TransactionTimeout = time.Second },
 	} {
 		broken := whole
 		change(&broken)
 		if _, err := NewWorker(broken); err == nil {
 			t.Errorf("change %d: no error", i)
 		}
+	}
+}
+
+// A timeout that the brokers refuse is told of with the flag to set, and how.
+func TestTimeoutsThatBrokersRefuse(t *testing.T) {
+	for flag, change := range map[string]func(*WorkerConfig){
+		"set --session-timeout, now 5s, ":       func(c *WorkerConfig) { c.SessionTimeout = 5 * time.Second },
+		"set --transaction-timeout, now 1h0m0s": func(c *WorkerConfig) { c.TransactionTimeout = time.Hour },
+	} {
+		t.Run(flag, func(t *testing.T) {
+			newFixture(t, 1, kfake.GroupMinSessionTimeout(DefaultSessionTimeout)).worker("slot-0", change).log.wait(t, "worker session ended", flag)
+		})
 	}
 }
 
@@ -354,4 +371,33 @@ func TestWorkerLeavesItsGroup(t *testing.T) {
 		}
 		f.worker(slot, func(c *WorkerConfig) { c.KeepSlot = false }).waitReady().stop()
 	}
+}
+
+// A transaction that heeds no deadline ends the worker, though nothing can end the transaction.
+func TestWorkerThatHangs(t *testing.T) {
+	w, err := NewWorker(WorkerConfig{
+		Client: ClientConfig{Brokers: []string{"127.0.0.1:1"}}, Aggregates: []*processing.Aggregate{order.Decider.Erase()}, Codec: newFixtureCodec(t), Group: "g", Slot: "slot-7",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(t.Context()) }() // of the goroutine that is left behind, the test's end is the end
+	w.hung <- struct{}{}
+	if err := <-ended; !errors.Is(err, errHung) || !strings.Contains(err.Error(), "slot-7") {
+		t.Errorf("Run returned %v", err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := &Worker{hung: make(chan struct{}, 1)}
+		stop := w.watch()
+		<-time.After(hungAfter - time.Second)
+		if !stop() {
+			t.Error("the watchdog barks too early")
+		}
+		w.watch()
+		<-time.After(hungAfter + time.Second)
+		if len(w.hung) != 1 {
+			t.Error("the watchdog does not bark")
+		}
+	})
 }

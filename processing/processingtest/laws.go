@@ -1,6 +1,7 @@
 package processingtest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -37,7 +38,8 @@ type Step[S, C, E any] struct {
 //
 //   - Decide and Evolve give the same for the same, and change neither state, command nor event;
 //   - Decide returns either events of declared types, which Evolve takes, or a declared refusal alone;
-//   - folding event by event and replaying from the first give the same state.
+//   - folding event by event and replaying from the first give the same state;
+//   - a state that went through JSON, as in a snapshot, is the same state.
 //
 // laws are the domain's own: each is asked about every whole history. CheckDecider also fails t if the
 // generator never leads to one of the declared commands, events or refusals: then the laws say nothing
@@ -156,9 +158,28 @@ func evolveAll[S, C, E any](d processing.Decider[S, C, E], state S, log, events 
 		if whole := replay(d, log); !reflect.DeepEqual(next, whole) {
 			return state, fmt.Errorf("state by %s is %+v, replayed %+v", text, next, whole)
 		}
+		if err := survivesSnapshot(next); err != nil {
+			return state, fmt.Errorf("state by %s: %w", text, err)
+		}
 		state = next
 	}
 	return state, nil
+}
+
+// survivesSnapshot returns an error if a state does not come back from JSON as it was.
+func survivesSnapshot[S any](state S) error {
+	text, err := json.Marshal(&state)
+	if err != nil {
+		return fmt.Errorf("a snapshot cannot keep it: %w", err)
+	}
+	var back S
+	if err := json.Unmarshal(text, &back); err != nil {
+		return fmt.Errorf("a snapshot %s of it cannot be read: %w", text, err)
+	}
+	if !reflect.DeepEqual(state, back) {
+		return fmt.Errorf("%+v comes back from its snapshot %s as %+v", state, text, back)
+	}
+	return nil
 }
 
 func replay[S, C, E any](d processing.Decider[S, C, E], log []E) S {

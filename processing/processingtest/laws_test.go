@@ -2,6 +2,7 @@ package processingtest
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -347,4 +348,32 @@ func TestLogIsInOrder(t *testing.T) {
 			commands[e.Partition] = e.CommandOffset + 1
 		}
 	})
+}
+
+// TestStatesSurviveSnapshots: the law on states that a snapshot would not keep.
+func TestStatesSurviveSnapshots(t *testing.T) {
+	if err := survivesSnapshot(list{[]int{}}); err != nil {
+		t.Error(err)
+	}
+	type omits struct {
+		Items []int `json:",omitempty"`
+	}
+	for name, err := range map[string]error{
+		"unexported":      survivesSnapshot(struct{ items []int }{[]int{1}}),
+		"empty, left out": survivesSnapshot(omits{[]int{}}),
+		"no number":       survivesSnapshot(math.NaN()),
+		"an interface":    survivesSnapshot(struct{ Any any }{1}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "snapshot") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	d := processing.Decider[omits, any, any]{
+		Aggregate: "list", Collection: "lists", Commands: lists().Commands, Events: lists().Events,
+		Decide: func(processing.Context, any, omits) ([]any, error) { return []any{ItemDropped{}}, nil },
+		Evolve: func(omits, any) omits { return omits{[]int{}} },
+	}
+	if err := checkHistory(d, []attempt[any]{{Command: DropItem{}}}); err == nil || !strings.Contains(err.Error(), "comes back from its snapshot") {
+		t.Errorf("got %v", err)
+	}
 }

@@ -49,6 +49,13 @@ func isAnswer(err error) bool {
 	return ok
 }
 
+// IsAway reports that an error is of a Redis that does not answer, or not yet, rather than of one that
+// must not be used.
+func IsAway(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded) || redis.HasErrorPrefix(err, "LOADING")
+}
+
 // eachMaster runs visit on the server or, in parallel, on every master of the cluster.
 func (s *Store) eachMaster(ctx context.Context, visit func(ctx context.Context, client redis.UniversalClient) error) error {
 	if cluster, ok := s.client.(*redis.ClusterClient); ok {

@@ -1,0 +1,16 @@
+// Package app is the proofs' App: one aggregate whose commands make one to five events.
+package app
+
+import (
+	"github.com/ledgerline/ledgerline"
+	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/prove/domain/tally"
+	"github.com/ledgerline/ledgerline/prove/schemas"
+)
+
+// App lists the aggregate. It has no read models: the write side is proven without them.
+var App = ledgerline.App{
+	Name:       "prove",
+	Schemas:    schemas.FS,
+	Aggregates: []*processing.Aggregate{tally.Decider.Erase()},
+}

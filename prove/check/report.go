@@ -1,0 +1,162 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/ledgerline/ledgerline/prove/history"
+)
+
+// report is what the last line says.
+type report struct {
+	Seeds            int            `json:"seeds"`
+	NativeRuns       int            `json:"native_runs"`
+	Commands         int            `json:"commands"`
+	Faults           map[string]int `json:"faults"`
+	Lost             int            `json:"lost"`
+	Duplicated       int            `json:"duplicated"`
+	VersionConflicts int            `json:"version_conflicts"`
+	Reordered        int            `json:"reordered"`
+	OutcomesMissing  int            `json:"outcomes_missing"`
+	OutcomesChanged  int            `json:"outcomes_changed"`
+	Misdecided       int            `json:"misdecided"`
+	FencedWentOn     int            `json:"fenced_went_on"`
+	Takeovers        int            `json:"takeovers"`
+	RestartedP99     int64          `json:"takeover_restarted_p99_ms"`
+	GoneP99          int64          `json:"takeover_gone_p99_ms"`
+	Histories        int            `json:"histories"`
+	Violating        int            `json:"histories_violating"`
+	Mutants          int            `json:"mutants"`
+	MutantsCaught    int            `json:"mutants_caught"`
+
+	broken []string
+}
+
+// mutant is what became of one.
+type mutant struct {
+	Name   string `json:"name"`
+	Caught bool   `json:"caught"`
+}
+
+func newReport(o options, found []*finding) (*report, error) {
+	r := &report{Faults: map[string]int{}}
+	byLaw := map[string]*int{
+		lost: &r.Lost, duplicated: &r.Duplicated, versionConflicts: &r.VersionConflicts, reordered: &r.Reordered,
+		outcomesMissing: &r.OutcomesMissing, outcomesChanged: &r.OutcomesChanged, misdecided: &r.Misdecided, fencedWentOn: &r.FencedWentOn,
+	}
+	simulated, told := map[string]int{}, map[string]int{}
+	var takeovers []history.Takeover
+	for _, f := range found {
+		r.add(f, simulated)
+		takeovers = append(takeovers, f.takeovers...)
+		for law, n := range f.counts {
+			if law != historiesViolating {
+				*byLaw[law] += n
+			}
+		}
+		if f.whole {
+			r.Histories++
+		}
+		if f.counts[historiesViolating] > 0 {
+			r.Violating++
+		}
+		for _, d := range f.details {
+			if told[d.law]++; told[d.law] > maxDetails {
+				continue
+			}
+			r.broken = append(r.broken, fmt.Sprintf("law %s is broken: %s (seed %d, %s); again: %s", d.law, d.detail, f.run.Seed, f.dir, f.run.Again))
+		}
+	}
+	r.checkFloor(o.floor, simulated)
+	r.checkTakeovers(o, takeovers)
+	return r, r.readMutants(o.mutants)
+}
+
+func (r *report) add(f *finding, simulated map[string]int) {
+	if f.run.Kind == "native" {
+		r.NativeRuns++
+	} else {
+		r.Seeds++
+		for _, kind := range f.run.Kinds {
+			simulated[kind] += f.faults[kind]
+		}
+	}
+	r.Commands += f.commands
+	for kind, n := range f.faults {
+		r.Faults[kind] += n
+	}
+}
+
+// checkFloor wants every kind of fault to have struck often enough where it is simulated.
+func (r *report) checkFloor(floor int, struck map[string]int) {
+	var short []string
+	for kind, n := range struck {
+		if n < floor {
+			short = append(short, fmt.Sprintf("law floor is broken: fault %s struck %d times, want %d", kind, n, floor))
+		}
+	}
+	slices.Sort(short)
+	r.broken = append(r.broken, short...)
+}
+
+// checkTakeovers works out the 99th percentiles of takeovers beside which no broker was at fault.
+func (r *report) checkTakeovers(o options, takeovers []history.Takeover) {
+	var restarted, gone []int64
+	for _, t := range takeovers {
+		if !t.Quiet {
+			continue
+		}
+		took := (t.Decided - t.Died) / 1e6
+		if t.Kind == "restarted" {
+			restarted = append(restarted, took)
+		} else {
+			gone = append(gone, took)
+		}
+	}
+	r.Takeovers = len(takeovers)
+	r.RestartedP99, r.GoneP99 = p99(restarted), p99(gone)
+	if r.RestartedP99 > o.restarted {
+		r.broken = append(r.broken, fmt.Sprintf("law takeover_restarted_p99_ms is broken: %d ms, at most %d", r.RestartedP99, o.restarted))
+	}
+	if r.GoneP99 > o.gone {
+		r.broken = append(r.broken, fmt.Sprintf("law takeover_gone_p99_ms is broken: %d ms, at most %d", r.GoneP99, o.gone))
+	}
+}
+
+// p99 is the nearest rank: the least value that 99 % do not exceed.
+func p99(values []int64) int64 {
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return values[(len(values)*99+99)/100-1]
+}
+
+func (r *report) readMutants(name string) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("reading what became of the mutants: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	for d := json.NewDecoder(f); ; {
+		var m mutant
+		if err := d.Decode(&m); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading %s: %w", name, err)
+		}
+		r.Mutants++
+		if m.Caught {
+			r.MutantsCaught++
+		} else {
+			r.broken = append(r.broken, "law mutants_caught is broken: nothing caught "+m.Name)
+		}
+	}
+}
