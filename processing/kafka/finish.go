@@ -32,6 +32,9 @@ func (w *Worker) finish(ctx context.Context) error {
 	w.finished = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
+	if err := w.checkSlot(ctx); err != nil {
+		return err
+	}
 	// Requests of before transaction version 2, by which partitions are added apart from what is written.
 	cl, err := kgo.NewClient(append(clientOptions(w.cfg.Client),
 		kgo.TransactionalID(w.cfg.Slot), kgo.TransactionTimeout(w.cfg.TransactionTimeout), kgo.MaxVersions(kversion.V3_7_0()))...)

@@ -237,6 +237,7 @@ func (s *session) drop(tps []topicPartition) {
 
 // close ends the session. It is bounded: closing a client whose broker is gone can hang.
 func (s *session) close() {
+	s.w.member.id, s.w.member.generation = s.tx.Client().GroupMetadata()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

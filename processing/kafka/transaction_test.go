@@ -181,6 +181,31 @@ func TestSecondWorkerOfASlotEndsTheFirst(t *testing.T) {
 	o.check(append(warm, later...), second)
 }
 
+// A worker whose session ended for whatever reason does not take its slot from another process that has it.
+func TestWorkerDoesNotTakeItsSlotBack(t *testing.T) {
+	f := newFixture(t, 1)
+	keep := func(cfg *WorkerConfig) { cfg.KeepSlot = true }
+	first := f.worker("slot-0", keep).waitReady()
+	first.stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := first.Run(ctx); err != nil { // nobody has it
+		t.Fatalf("got %v", err)
+	}
+	second := f.worker("slot-0", keep).waitReady()
+	var fenced *FencedError
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := first.Run(ctx); !errors.As(err, &fenced) {
+		t.Fatalf("got %v, want a FencedError", err)
+	}
+	o := f.observe()
+	sent := f.flow("o-", 4)
+	f.send(sent...)
+	o.outcomes(len(sent))
+	o.check(sent, second)
+}
+
 // stream sends place, pay and ship of one order after the other until it is stopped.
 type stream struct {
 	f    *fixture

@@ -140,6 +140,7 @@ type Worker struct {
 	// committed is the last event offset that this worker has seen committed, over all its sessions.
 	committed map[topicPartition]int64
 	counts    map[string]int32 // partitions by topic
+	member    member
 	// finished is when finish last ran.
 	finished time.Time
 	// hung has an element once a transaction hangs.
@@ -275,6 +276,9 @@ func (w *Worker) session(ctx context.Context) error {
 	if err := w.held(); err != nil {
 		return err
 	}
+	if err := w.checkSlot(ctx); err != nil {
+		return err
+	}
 	s := &session{w: w, cfg: &w.cfg, log: w.cfg.Log, assigned: map[topicPartition]uint64{}, owned: map[topicPartition]*ownedPartition{}}
 	s.aggregates = map[string]*processing.Aggregate{}
 	s.keeper = newKeeper(s)
@@ -341,28 +345,6 @@ func (w *Worker) timeoutHint(err error) error {
 		return fmt.Errorf("%w: set --transaction-timeout, now %s, to at most the brokers' transaction.max.timeout.ms", err, w.cfg.TransactionTimeout)
 	}
 	return err
-}
-
-// leave gives the slot's partitions to the other workers at once. Closing a static member does not.
-func (w *Worker) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
-	defer cancel()
-	cl, err := kgo.NewClient(clientOptions(w.cfg.Client)...)
-	if err == nil {
-		defer cl.Close()
-		var left kadm.LeaveGroupResponses
-		if left, err = kadm.NewClient(cl).LeaveGroup(ctx, kadm.LeaveGroup(w.cfg.Group).Reason("shutting down").InstanceIDs(w.cfg.Slot)); err == nil {
-			err = left.Error()
-		}
-	}
-	if err != nil && !errors.Is(err, kerr.UnknownMemberID) {
-		w.cfg.Log.WarnContext(ctx, "worker could not leave its group: its partitions wait for the session timeout", "err", err)
-	}
-}
-
-// isFenced reports whether err means that another process has the worker's slot.
-func isFenced(err error) bool {
-	return errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.FencedInstanceID)
 }
 
 // partitions returns how many partitions a topic has. That never changes while a cluster lives, so it

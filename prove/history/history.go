@@ -118,6 +118,8 @@ type Hold struct {
 	Process int `json:"process"`
 	// What is Took, Fenced or Ended.
 	What string `json:"what"`
+	// By is the request that was answered so.
+	By string `json:"by,omitempty"`
 }
 
 // What a Hold can say.

@@ -54,7 +54,7 @@ func (w *world) launch(slot string, strikes ...*strike) *process {
 		err := worker.Run(ctx)
 		var fenced *kafka.FencedError
 		if errors.As(err, &fenced) {
-			p.hold(history.Ended)
+			p.hold(history.Ended, "")
 			w.goes.Go(p.succeed)
 		}
 		w.log.Info("process ended", "process", p.number, "slot", p.slot, "err", err)
@@ -131,17 +131,18 @@ func (n *network) isCut() bool {
 	return n.cut
 }
 
-func (p *process) hold(what string) {
-	p.w.hist.Hold(history.Hold{At: p.w.at(), Slot: p.slot, Process: p.number, What: what})
+func (p *process) hold(what, by string) {
+	p.w.hist.Hold(history.Hold{At: p.w.at(), Slot: p.slot, Process: p.number, What: what, By: by})
 }
 
 // heard notes what the brokers say about the slot.
 func (p *process) heard(answer kmsg.Response) {
+	by := kmsg.NameForKey(answer.Key())
 	var codes []int16
 	switch a := answer.(type) {
 	case *kmsg.InitProducerIDResponse:
 		if a.ErrorCode == 0 {
-			p.hold(history.Took)
+			p.hold(history.Took, by)
 		}
 		codes = append(codes, a.ErrorCode)
 	case *kmsg.ProduceResponse:
@@ -175,7 +176,7 @@ func (p *process) heard(answer kmsg.Response) {
 	}
 	for _, code := range codes {
 		if code == kerr.ProducerFenced.Code || code == kerr.FencedInstanceID.Code {
-			p.hold(history.Fenced)
+			p.hold(history.Fenced, by)
 			return
 		}
 	}

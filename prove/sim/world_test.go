@@ -88,6 +88,7 @@ func run(t *testing.T, seed uint64, hist *history.Writer, logFile string) {
 		end = hist.Abandon
 	}
 	w.goes.Wait()
+	pause(time.Minute) // for sessions whose end took so long that they were left behind
 	w.answers.close()
 	w.cluster.Close()
 	if err := end(); err != nil {
@@ -184,7 +185,7 @@ func (w *world) settle() {
 	}
 	adm := kadm.NewClient(w.plain())
 	defer adm.Close()
-	quiet, joining := 0, 0
+	quiet, gone := 0, map[string]int{}
 	for range 300 {
 		for i := range 2 {
 			if p := w.current(slotName(i)); p == nil || p.over() || p.net.isCut() {
@@ -200,32 +201,32 @@ func (w *world) settle() {
 		if quiet == 3 {
 			return
 		}
-		if joining = w.joinsFor(adm, joining); joining > 40 {
-			w.freeGroup()
-			joining = 0
-		}
+		w.expel(adm, gone)
 	}
 }
 
-// joinsFor returns for how many seconds the group has been waiting for its members, given how many it was
-// a second ago.
-func (w *world) joinsFor(adm *kadm.Client, before int) int {
+// expel removes members from the group that the embedded broker keeps for ever, as no Kafka does: one whose
+// connection is gone when its JoinGroup or SyncGroup is answered has no session that could end. gone counts
+// for how many seconds a member has been without a process: far longer than any timeout is too long.
+func (w *world) expel(adm *kadm.Client, gone map[string]int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if groups, err := adm.DescribeGroups(ctx, group); err == nil && groups[group].State == "PreparingRebalance" {
-		return before + 1
+	groups, err := adm.DescribeGroups(ctx, group)
+	if err != nil {
+		return
 	}
-	return 0
-}
-
-// freeGroup helps the embedded broker out of a rebalance that never ends, which no Kafka has: there each
-// join begins the rebalance timeout of 20 s anew, and a static member that died while it was joining has no
-// session that could end; so it is waited for as long as the others ask again, every 30 s each. Without
-// anybody who asks, the timeout ends it.
-func (w *world) freeGroup() {
-	w.stopAll()
-	w.fault("embedded-group-stuck", group)
-	pause(25 * time.Second)
+	for _, m := range groups[group].Members {
+		if m.InstanceID == nil {
+			continue
+		}
+		slot := *m.InstanceID
+		if p := w.current(slot); !p.over() && !p.net.isCut() {
+			delete(gone, slot)
+		} else if gone[slot]++; gone[slot] > 40 {
+			w.fault("embedded-member-stuck", slot)
+			_, _ = adm.LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs(slot)) // else in the next second
+		}
+	}
 }
 
 func (w *world) isSettled(adm *kadm.Client) bool {
