@@ -182,10 +182,15 @@ func rebuild(ctx context.Context, r *ledgerline.Rebuild, summary *Summary, out, 
 	return nil
 }
 
-// awaitCaughtUp waits until the active generations hold everything that is in the log.
+// awaitCaughtUp waits until the active generations of read models hold everything that is in the log. Those
+// of snapshots never need to: they lack what has happened since.
 func awaitCaughtUp(ctx context.Context, r *ledgerline.Rebuild) error {
+	var models []string
+	for _, m := range app.App.ReadModels {
+		models = append(models, m.Name)
+	}
 	for {
-		list, err := r.Status(ctx)
+		list, err := r.Status(ctx, models...)
 		if err != nil {
 			return err
 		}

@@ -92,11 +92,12 @@ func rate(n int, since time.Time) float64 {
 	return float64(int(float64(n) / time.Since(since).Seconds()))
 }
 
-// behind returns an error unless every active generation has reached the log's end.
+// behind returns an error unless the active generation of every read model has reached the log's end.
 func (u *suite) behind(t *testing.T) error {
 	t.Helper()
 	var all []struct {
 		ID     string `json:"id"`
+		Model  string `json:"model"`
 		Active bool   `json:"active"`
 		Behind int64  `json:"behind"`
 	}
@@ -104,7 +105,7 @@ func (u *suite) behind(t *testing.T) error {
 		t.Fatal(err)
 	}
 	for _, g := range all {
-		if g.Active && g.Behind != 0 {
+		if g.Active && g.Behind != 0 && !strings.HasSuffix(g.Model, "-snapshots") { // those are never at the end
 			return fmt.Errorf("generation %s is %d behind", g.ID, g.Behind)
 		}
 	}

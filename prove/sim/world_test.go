@@ -203,6 +203,11 @@ func (w *world) settle() {
 		}
 		w.expel(adm, gone)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	groups, err := adm.DescribeGroups(ctx, group)
+	offsets, _ := adm.FetchOffsets(ctx, group)
+	w.log.Error("commands are not decided", "group", groups, "offsets", offsets, "err", err)
 }
 
 // expel removes members from the group that the embedded broker keeps for ever, as no Kafka does: one whose
