@@ -61,6 +61,10 @@ var all = func() map[string]kind {
 		"paused":               {try: pauseAny},
 		"zombie":               {try: zombie},
 		"open-transaction":     {try: openTransaction},
+		"snapshots-wiped":      {try: wipeSnapshots},
+		"snapshots-rewound":    {try: rewindSnapshots},
+		"snapshots-away":       {try: takeSnapshotsAway},
+		"snapshot-answer-lost": {}, // see snapshotClient.answered
 		"client-answer-lost":   {}, // see client.do
 		"day-without-workers":  {}, // see world.live
 		"command-in-wrong-log": {}, // see client.do

@@ -69,7 +69,9 @@ func (n *network) dial(ctx context.Context, network, address string) (net.Conn, 
 }
 
 // gate waits while the process is frozen; its error says that the network is cut.
-func (n *network) gate() error {
+func (n *network) gate() error { return n.gateUntil(context.Background()) }
+
+func (n *network) gateUntil(ctx context.Context) error {
 	for {
 		n.mu.Lock()
 		cut, thawed := n.cut, n.thawed
@@ -80,7 +82,11 @@ func (n *network) gate() error {
 		case thawed == nil:
 			return nil
 		}
-		<-thawed
+		select {
+		case <-thawed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

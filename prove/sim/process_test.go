@@ -37,15 +37,19 @@ func (w *world) launch(slot string, strikes ...*strike) *process {
 	w.mu.Unlock()
 	var ctx context.Context
 	ctx, p.cancel = context.WithCancel(context.Background())
-	// A store of snapshots, once there is one, goes in here: a miniredis per run, dialled by p.net too.
-	worker, err := kafka.NewWorker(kafka.WorkerConfig{
+	cfg := kafka.WorkerConfig{
 		Client:     kafka.ClientConfig{Brokers: w.cluster.ListenAddrs(), Dial: p.net.dial},
 		Aggregates: w.aggregates, Codec: w.codec, Group: group, Slot: slot,
 		KeepSlot: w.intN(4) == 0, MaxBatch: 1 + w.intN(12),
 		Now:       func() time.Time { return p.net.now().Add(skew) },
 		Committed: p.committed,
 		Log:       w.log.With("process", p.number, "slot", slot),
-	})
+	}
+	if w.intN(4) > 0 {
+		cfg.Snapshots, cfg.SnapshotInterval = &snapshotClient{p: p, s: w.snapshots}, w.between(20*time.Millisecond, 4*time.Second)
+		cfg.StateMemory = int64(1 + w.intN(3000)) // most states are not at hand
+	}
+	worker, err := kafka.NewWorker(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}

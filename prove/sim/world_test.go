@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -50,6 +51,7 @@ type world struct {
 	bindings   map[string]*schemas.Schema // by simple name
 	aggregates []*processing.Aggregate
 	answers    *answers
+	snapshots  *snapshots
 	ids        *sentCommands
 	goes       sync.WaitGroup // what must end before the bubble does
 
@@ -66,7 +68,7 @@ type world struct {
 func run(t *testing.T, seed uint64, hist *history.Writer, logFile string) {
 	w := &world{
 		t: t, began: time.Now(), hist: hist, log: slog.New(slog.DiscardHandler),
-		rng: rand.New(rand.NewPCG(seed, 0)), slots: map[string]*process{}, ids: &sentCommands{},
+		rng: rand.New(rand.NewPCG(seed, 0)), slots: map[string]*process{}, ids: &sentCommands{}, snapshots: newSnapshots(),
 	}
 	if logFile != "" {
 		f, err := os.Create(logFile)
@@ -185,7 +187,7 @@ func (w *world) settle() {
 	}
 	adm := kadm.NewClient(w.plain())
 	defer adm.Close()
-	quiet, gone := 0, map[string]int{}
+	quiet, h := 0, &helper{w: w, adm: adm, gone: map[string]int{}}
 	for range 300 {
 		for i := range 2 {
 			if p := w.current(slotName(i)); p == nil || p.over() || p.net.isCut() {
@@ -201,7 +203,7 @@ func (w *world) settle() {
 		if quiet == 3 {
 			return
 		}
-		w.expel(adm, gone)
+		h.help()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -210,28 +212,54 @@ func (w *world) settle() {
 	w.log.Error("commands are not decided", "group", groups, "offsets", offsets, "err", err)
 }
 
-// expel removes members from the group that the embedded broker keeps for ever, as no Kafka does: one whose
-// connection is gone when its JoinGroup or SyncGroup is answered has no session that could end. gone counts
-// for how many seconds a member has been without a process: far longer than any timeout is too long.
-func (w *world) expel(adm *kadm.Client, gone map[string]int) {
+// helper helps the embedded broker's group out of what no Kafka gets into. A member whose connection is gone
+// when its JoinGroup or SyncGroup is answered has no session that could end, and each join begins the
+// rebalance timeout of 20 s anew, which others ask for every 30 s.
+type helper struct {
+	w   *world
+	adm *kadm.Client
+	// joining counts the seconds of a rebalance, gone those for which a member has been without a process.
+	joining int
+	gone    map[string]int
+}
+
+// help is called about every second. It expels a member, or stops all processes so that the timeout ends the
+// rebalance, after far longer than any timeout is.
+func (h *helper) help() {
+	const tooLong = 40
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	groups, err := adm.DescribeGroups(ctx, group)
+	groups, err := h.adm.DescribeGroups(ctx, group)
 	if err != nil {
 		return
 	}
+	if h.joining++; groups[group].State != "PreparingRebalance" {
+		h.joining = 0
+	}
+	if h.joining > tooLong {
+		h.joining = 0
+		h.w.stopAll()
+		h.w.fault("embedded-group-stuck", group)
+		pause(25 * time.Second)
+		return
+	}
 	for _, m := range groups[group].Members {
-		if m.InstanceID == nil {
-			continue
-		}
 		slot := *m.InstanceID
-		if p := w.current(slot); !p.over() && !p.net.isCut() {
-			delete(gone, slot)
-		} else if gone[slot]++; gone[slot] > 40 {
-			w.fault("embedded-member-stuck", slot)
-			_, _ = adm.LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs(slot)) // else in the next second
+		if h.gone[slot]++; h.w.has(slot) {
+			h.gone[slot] = 0
+		}
+		if h.gone[slot] > tooLong {
+			h.w.fault("embedded-member-stuck", slot)
+			_, _ = h.adm.LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs(slot)) // else in the next second
 		}
 	}
+}
+
+// has reports whether any process of a slot runs, be it the newest or not.
+func (w *world) has(slot string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.processes, func(p *process) bool { return p.slot == slot && !p.over() && !p.net.isCut() })
 }
 
 func (w *world) isSettled(adm *kadm.Client) bool {
