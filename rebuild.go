@@ -152,7 +152,8 @@ type GenerationStatus struct {
 	readstore.Generation
 	Active  bool `json:"active"`
 	Standby bool `json:"standby"`
-	// Behind is how many offsets of the log its most backward bucket lacks; -1 if nobody can tell.
+	// Behind is how many offsets of the log its most backward bucket lacks; -1 if nobody can tell. Snapshots
+	// always lack some: the end of the last transaction, and what came since they were written.
 	Behind int64 `json:"behind"`
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -30,6 +31,8 @@ type session struct {
 	mu       sync.Mutex
 	assigned map[topicPartition]uint64
 	epoch    uint64
+	// fenced is the group's word that another process has the slot: a poll may come too late to hear it.
+	fenced atomic.Pointer[error]
 
 	// owned holds the recovered partitions. Only step touches it.
 	owned map[topicPartition]*ownedPartition
@@ -83,6 +86,13 @@ func (s *session) onGone(_ context.Context, _ *kgo.Client, gone map[string][]int
 		for _, p := range ps {
 			delete(s.assigned, topicPartition{topic, p})
 		}
+	}
+}
+
+// OnGroupManageError is called by the client when its membership has ended in an error.
+func (s *session) OnGroupManageError(err error) {
+	if isFenced(err) {
+		s.fenced.Store(&err)
 	}
 }
 

@@ -19,7 +19,7 @@ type member struct {
 
 // checkSlot asks the group whether the slot is still the worker's, once a session has ended. A session may
 // end for another reason than the one that counts: after the process has stood still, say, its deadlines
-// have passed before it reads what the brokers said. If it took the slot back from its replacement, that
+// have passed before it reads what the brokers said, or was never told. If it took the slot back from its replacement, that
 // would be fenced in turn, and so on.
 func (w *Worker) checkSlot(ctx context.Context) error {
 	if w.member.id == "" {

@@ -272,7 +272,7 @@ func (w *Worker) run(ctx context.Context) error {
 
 // session runs one session from its first request to its end. It always returns an error but for the
 // end of ctx.
-func (w *Worker) session(ctx context.Context) error {
+func (w *Worker) session(ctx context.Context) (err error) {
 	if err := w.held(); err != nil {
 		return err
 	}
@@ -288,7 +288,6 @@ func (w *Worker) session(ctx context.Context) error {
 		topics = append(topics, topic)
 		s.aggregates[topic] = a
 	}
-	var err error
 	s.tx, err = kgo.NewGroupTransactSession(append(clientOptions(w.cfg.Client),
 		kgo.ConsumerGroup(w.cfg.Group),
 		kgo.ConsumeTopics(topics...),
@@ -310,10 +309,16 @@ func (w *Worker) session(ctx context.Context) error {
 		kgo.OnPartitionsAssigned(s.onAssigned),
 		kgo.OnPartitionsRevoked(s.onGone),
 		kgo.OnPartitionsLost(s.onGone),
+		kgo.WithHooks(s),
 	)...)
 	if err != nil {
 		return fmt.Errorf("making session of slot %s: %w", w.cfg.Slot, err)
 	}
+	defer func() {
+		if fenced := s.fenced.Load(); fenced != nil {
+			err = errors.Join(err, *fenced)
+		}
+	}()
 	defer s.close()
 	defer w.cfg.Metrics.progress.end(s)
 	defer s.keeper.close()

@@ -10,5 +10,5 @@
 //	SEED            the seed of each of them, random ones if it is not set. A seed settles what is tried,
 //	                not in which order goroutines run: run one again many times
 //
-// With one seed, what the workers log lies in the run's folder as log.txt.
+// What the workers log lies in the run's folder as log.txt.
 package sim

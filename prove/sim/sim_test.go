@@ -46,11 +46,7 @@ func TestSim(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			log := ""
-			if given != "" {
-				log = filepath.Join(folder, "log.txt")
-			}
-			synctest.Test(t, func(t *testing.T) { run(t, seed, w, log) })
+			synctest.Test(t, func(t *testing.T) { run(t, seed, w, filepath.Join(folder, "log.txt")) })
 		})
 	}
 }

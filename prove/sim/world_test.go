@@ -67,17 +67,15 @@ type world struct {
 // run is one run, from the first broker to the dump of the log.
 func run(t *testing.T, seed uint64, hist *history.Writer, logFile string) {
 	w := &world{
-		t: t, began: time.Now(), hist: hist, log: slog.New(slog.DiscardHandler),
+		t: t, began: time.Now(), hist: hist,
 		rng: rand.New(rand.NewPCG(seed, 0)), slots: map[string]*process{}, ids: &sentCommands{}, snapshots: newSnapshots(),
 	}
-	if logFile != "" {
-		f, err := os.Create(logFile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = f.Close() }()
-		w.log = slog.New(slog.NewTextHandler(f, nil))
+	f, err := os.Create(logFile)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer func() { _ = f.Close() }()
+	w.log = slog.New(slog.NewTextHandler(f, nil))
 	w.old = w.intN(4) == 0
 	w.startBrokers()
 	w.answers = newAnswers(w)
