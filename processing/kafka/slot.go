@@ -19,21 +19,17 @@ type member struct {
 
 // checkSlot asks the group whether the slot is still the worker's, once a session has ended. A session may
 // end for another reason than the one that counts: after the process has stood still, say, its deadlines
-// have passed before it reads what the brokers said, or was never told. If it took the slot back from its replacement, that
-// would be fenced in turn, and so on.
+// have passed before it reads what the brokers said. If it took the slot back from its replacement, that
+// would be fenced in turn, and so on. Its error is one of isFenced, or that nobody can tell.
 func (w *Worker) checkSlot(ctx context.Context) error {
 	if w.member.id == "" {
 		return nil
 	}
 	q := kmsg.NewPtrHeartbeatRequest()
 	q.Group, q.MemberID, q.Generation, q.InstanceID = w.cfg.Group, w.member.id, w.member.generation, &w.cfg.Slot
-	var answer *kmsg.HeartbeatResponse
-	err := w.ask(func(cl *kgo.Client) (err error) {
-		answer, err = q.RequestWith(ctx, cl)
-		return err
-	})
+	answer, err := w.ask(ctx, q)
 	if err == nil {
-		err = kerr.ErrorForCode(answer.ErrorCode)
+		err = kerr.ErrorForCode(answer.(*kmsg.HeartbeatResponse).ErrorCode)
 	}
 	switch {
 	case err == nil, errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.IllegalGeneration), errors.Is(err, kerr.RebalanceInProgress):
@@ -52,16 +48,13 @@ func (w *Worker) leave(ctx context.Context) {
 	m.MemberID, m.InstanceID, m.Reason = w.member.id, &w.cfg.Slot, kmsg.StringPtr("shutting down")
 	q := kmsg.NewPtrLeaveGroupRequest()
 	q.Group, q.Members = w.cfg.Group, append(q.Members, m)
-	var answer *kmsg.LeaveGroupResponse
-	err := w.ask(func(cl *kgo.Client) (err error) {
-		answer, err = q.RequestWith(ctx, cl)
-		return err
-	})
+	answer, err := w.ask(ctx, q)
 	if err == nil {
-		err = kerr.ErrorForCode(answer.ErrorCode)
-	}
-	for i := 0; err == nil && i < len(answer.Members); i++ {
-		err = kerr.ErrorForCode(answer.Members[i].ErrorCode)
+		left := answer.(*kmsg.LeaveGroupResponse)
+		err = kerr.ErrorForCode(left.ErrorCode)
+		for i := 0; err == nil && i < len(left.Members); i++ {
+			err = kerr.ErrorForCode(left.Members[i].ErrorCode)
+		}
 	}
 	w.member = member{}
 	if err != nil && !errors.Is(err, kerr.UnknownMemberID) {
@@ -70,13 +63,13 @@ func (w *Worker) leave(ctx context.Context) {
 }
 
 // ask has a client of its own for one request.
-func (w *Worker) ask(request func(*kgo.Client) error) error {
+func (w *Worker) ask(ctx context.Context, q kmsg.Request) (kmsg.Response, error) {
 	cl, err := kgo.NewClient(clientOptions(w.cfg.Client)...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer cl.Close()
-	return request(cl)
+	return cl.Request(ctx, q)
 }
 
 // isFenced reports whether err means that another process has the worker's slot.

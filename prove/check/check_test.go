@@ -296,8 +296,8 @@ func TestTakeovers(t *testing.T) {
 	if !strings.Contains(line, `"takeovers":600,"takeover_restarted_p99_ms":197,"takeover_gone_p99_ms":1970`) {
 		t.Error(line)
 	}
-	for flag, law := range map[string]string{"-restarted-ms": "takeover_restarted_p99_ms", "-gone-ms": "takeover_gone_p99_ms"} {
-		if code, _, said := s.judge(flag, "196"); code != 1 || !strings.Contains(said, "law "+law+" is broken") {
+	for flag, law := range map[[2]string]string{{"-restarted-ms", "196"}: "takeover_restarted_p99_ms", {"-gone-ms", "196"}: "takeover_gone_p99_ms", {"-takeovers", "601"}: "takeovers"} {
+		if code, _, said := s.judge(flag[0], flag[1]); code != 1 || !strings.Contains(said, "law "+law+" is broken") {
 			t.Errorf("exit code %d: %s", code, said)
 		}
 	}

@@ -30,6 +30,7 @@ type options struct {
 	root      string
 	floor     int
 	mutants   string
+	takeovers int
 	restarted int64
 	gone      int64
 }
@@ -41,6 +42,7 @@ func check(args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.root, "root", ".", "the repository, for its .avsc files")
 	flags.IntVar(&o.floor, "floor", 0, "how often each kind of fault must have struck in simulation")
 	flags.StringVar(&o.mutants, "mutants", "", "file with what became of the mutants, a line of JSON each")
+	flags.IntVar(&o.takeovers, "takeovers", 0, "fewest takeovers that there must be")
 	flags.Int64Var(&o.restarted, "restarted-ms", 5000, "most that the p99 of takeovers by the same slot may be")
 	flags.Int64Var(&o.gone, "gone-ms", 15000, "most that the p99 of takeovers by another slot may be")
 	if err := flags.Parse(args); err != nil {

@@ -119,6 +119,9 @@ func (r *report) checkTakeovers(o options, takeovers []history.Takeover) {
 	}
 	r.Takeovers = len(takeovers)
 	r.RestartedP99, r.GoneP99 = p99(restarted), p99(gone)
+	if r.Takeovers < o.takeovers {
+		r.broken = append(r.broken, fmt.Sprintf("law takeovers is broken: there were %d, want %d", r.Takeovers, o.takeovers))
+	}
 	if r.RestartedP99 > o.restarted {
 		r.broken = append(r.broken, fmt.Sprintf("law takeover_restarted_p99_ms is broken: %d ms, at most %d", r.RestartedP99, o.restarted))
 	}
