@@ -98,14 +98,7 @@ func (in imported) check(t *testing.T, c *api, p *plain) {
 	if len(decisions) != len(in.lines) {
 		t.Errorf("%d commands are decided, want %d", len(decisions), len(in.lines))
 	}
-	await(t, "all of it in the read models", func() error {
-		for _, g := range statusOf(t, p.conn) {
-			if g.Active && g.Behind != 0 {
-				return fmt.Errorf("generation %s is %d behind", g.ID, g.Behind)
-			}
-		}
-		return nil
-	})
+	await(t, "all of it in the read models", func() error { return caughtUp(t, p.conn) })
 	list, err := pages[customer](c, "/v1/customers", ranking("500"), func() {})
 	spent := map[string]int64{}
 	for _, one := range list {

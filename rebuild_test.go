@@ -142,6 +142,7 @@ type generation struct {
 	State      string    `json:"state"`
 	Active     bool      `json:"active"`
 	Standby    bool      `json:"standby"`
+	Model      string    `json:"model"`
 	Behind     int64     `json:"behind"`
 	VerifiedAt time.Time `json:"verified_at"`
 }
