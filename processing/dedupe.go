@@ -79,7 +79,11 @@ func (p *Partition) unknownUntil(now time.Time, committed *Metadata, start int64
 	// Nobody knows how far outcomes went. But whatever was accepted has left its event.
 	switch {
 	case p.lastOut >= 0 && p.lastCommand > p.lastInput:
-		return p.at, fmt.Sprintf("no offset is committed, command %d has led to events, and outcomes end with that of command %d", p.lastCommand, p.lastInput)
+		until = p.at
+		if p.states.base.Offset > 0 && now.After(until) { // nobody knows when what a snapshot holds was decided
+			until = now
+		}
+		return until, fmt.Sprintf("no offset is committed, command %d has led to events, and outcomes end with that of command %d", p.lastCommand, p.lastInput)
 	case p.lastOut >= 0 && start == 0:
 		return now, ""
 	case p.lastOut >= 0 && !p.firstOut.IsZero():

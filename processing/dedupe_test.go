@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ledgerline/ledgerline/readstore"
 )
 
 // TestGapInOutcomes recovers from logs of outcomes that lack something, and from some that do not.
@@ -69,6 +71,23 @@ func TestGapInOutcomes(t *testing.T) {
 				t.Errorf("the floor is %s", p.CommandIDs().Floor)
 			}
 		})
+	}
+	// With a snapshot that has all events, their times are not known.
+	for name, n := range map[string]int{"tail gone": 3, "no outcomes": 0, "whole": 4} {
+		p := NewPartition(jars, 3, 0, Metadata{LastEvent: -1, LastOutcome: -1, LowestOutcome: -1})
+		p.UseSnapshot(NewStateMemory(1<<20), readstore.Checkpoint{Offset: 2, Command: 3, Change: "c"})
+		for i := range n {
+			o := outcomes[i]
+			o.Offset = int64(i)
+			p.RecoverOutcome(o, int64(i))
+		}
+		gap := p.CheckOutcomes(aDay, nil, 0)
+		if (gap == nil) != (n == 4) || gap != nil && !gap.Below.Equal(aDay.Add(minute)) {
+			t.Errorf("a snapshot, %s: gap %+v", name, gap)
+		}
+		if p.Next() != 4 {
+			t.Errorf("a snapshot, %s: command %d is next, although the snapshot has 3", name, p.Next())
+		}
 	}
 	fresh := NewPartition(jars, 3, 0, Metadata{LastEvent: -1, LastOutcome: -1, LowestOutcome: -1})
 	if gap := fresh.CheckOutcomes(noon, nil, 0); gap != nil {

@@ -57,8 +57,12 @@ func (w *Worker) finish(ctx context.Context) error {
 		return fmt.Errorf("finishing what slot %s left: %w", w.cfg.Slot, err)
 	}
 	w.cfg.Metrics.finished.Add(float64(len(commit) + len(abort)))
-	w.cfg.Log.WarnContext(ctx, "hanging transaction finished by a commit", "partitions", len(commit))
-	w.cfg.Log.WarnContext(ctx, "hanging transaction finished by an abort", "partitions", len(abort))
+	if len(commit) > 0 {
+		w.cfg.Log.WarnContext(ctx, "hanging transaction finished by a commit", "partitions", len(commit))
+	}
+	if len(abort) > 0 {
+		w.cfg.Log.WarnContext(ctx, "hanging transaction finished by an abort", "partitions", len(abort))
+	}
 	return nil
 }
 

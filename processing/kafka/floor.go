@@ -151,7 +151,7 @@ func (f *Floors) change(ctx context.Context, set func(one *Floor, outcomes marks
 }
 
 // ErrGroupBusy says that workers are at work, which would commit their own floors.
-var ErrGroupBusy = errors.New("the group has members: stop every ingest first, and wait out the 6 s of one that was killed")
+var ErrGroupBusy = errors.New("the group has members: stop every ingest first, and wait out the session timeout of one that was killed")
 
 // idle returns an error unless the group has no members.
 func (f *Floors) idle(ctx context.Context) error {

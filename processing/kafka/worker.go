@@ -237,7 +237,7 @@ func (w *Worker) run(ctx context.Context) error {
 	for {
 		began := w.cfg.Now()
 		err := w.session(ctx)
-		if errors.Is(err, errOpen) && ctx.Err() == nil {
+		if errors.Is(err, errOpen) && !isFenced(err) && ctx.Err() == nil {
 			w.often.WarnContext(ctx, "a transaction stays open, what this slot left is finished", "err", err)
 			err = errors.Join(err, w.finish(ctx))
 		}
