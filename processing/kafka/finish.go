@@ -27,7 +27,8 @@ var errOpen = errors.New("a transaction has not ended (see docs/guides/hanging-t
 // Commit or abort? The hanging one may have been committed, with its markers written elsewhere. It was, if
 // the partition's offset in the group says so, or the marker in the sibling of events or outcomes, or if
 // this worker was told so. Else nothing of it is visible anywhere: it is aborted, and its commands are
-// decided again. The group's pending offsets are always dropped: the outcomes say where to go on.
+// decided again. Events and outcomes that both hang have one fate: a sign for either is one for both.
+// The group's pending offsets are always dropped: the outcomes say where to go on.
 func (w *Worker) finish(ctx context.Context) error {
 	w.finished = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
@@ -106,12 +107,18 @@ func (f *finisher) hanging(ctx context.Context) (commit, abort []topicPartition,
 	if err != nil {
 		return nil, nil, fmt.Errorf("fetching committed offsets: %w", err)
 	}
+	committed := map[topicPartition]bool{} // by partition of commands
 	for tp, p := range open {
 		yes, err := f.wasCommitted(ctx, tp, p, marks, offsets)
 		if err != nil {
 			return nil, nil, err
 		}
 		if yes {
+			committed[f.commands(tp)] = true
+		}
+	}
+	for tp := range open {
+		if committed[f.commands(tp)] {
 			commit = append(commit, tp)
 		} else {
 			abort = append(abort, tp)
@@ -120,26 +127,28 @@ func (f *finisher) hanging(ctx context.Context) (commit, abort []topicPartition,
 	return commit, abort, nil
 }
 
+// commands returns the partition of commands that a partition of events or outcomes belongs to.
+func (f *finisher) commands(tp topicPartition) topicPartition {
+	aggregate, _ := f.w.cfg.Topics.Parse(tp.topic)
+	return topicPartition{f.w.cfg.Topics.Commands(aggregate), tp.partition}
+}
+
 // wasCommitted reports whether there is a sign that a hanging transaction was committed elsewhere.
 func (f *finisher) wasCommitted(ctx context.Context, tp topicPartition, p kadm.DescribedProducer, marks map[topicPartition]marks, offsets kadm.OffsetResponses) (bool, error) {
 	aggregate, kind := f.w.cfg.Topics.Parse(tp.topic)
-	commands := topicPartition{f.w.cfg.Topics.Commands(aggregate), tp.partition}
+	of := func(l lastOffsets) int64 { return l.outcome }
 	sibling := topicPartition{f.w.cfg.Topics.Events(aggregate), tp.partition}
 	if kind == eventsKind {
+		of = func(l lastOffsets) int64 { return l.event }
 		sibling.topic = f.w.cfg.Topics.Outcomes(aggregate)
-		if last, ok := f.w.committed[commands]; ok && last >= p.CurrentTxnStartOffset {
-			return true, nil
-		}
+	}
+	commands := f.commands(tp)
+	if last, ok := f.w.committed[commands]; ok && of(last) >= p.CurrentTxnStartOffset {
+		return true, nil
 	}
 	if o, ok := offsets.Lookup(commands.topic, commands.partition); ok && o.At >= 0 {
-		if m, err := processing.ParseMetadata(o.Metadata); err == nil {
-			last := m.LastOutcome
-			if kind == eventsKind {
-				last = m.LastEvent
-			}
-			if last >= p.CurrentTxnStartOffset {
-				return true, nil
-			}
+		if m, err := processing.ParseMetadata(o.Metadata); err == nil && of(lastOffsets{m.LastEvent, m.LastOutcome}) >= p.CurrentTxnStartOffset {
+			return true, nil
 		}
 	}
 	return f.markedCommitted(ctx, sibling, marks[sibling].high, p.ProducerEpoch)

@@ -39,15 +39,15 @@ func TestHangingTransactionsAreFinished(t *testing.T) {
 	if _, err := f.adm.AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Name: "transaction.partition.verification.enable", Value: &no}}); err != nil {
 		t.Fatal(err)
 	}
-	// Decided by a predecessor of the slot: in lost nothing of its transaction has its marker, in told the
-	// outcome has, which says that it was committed.
-	lost, told := f.command(orderIn(1, "lost-"), newID(t), place), f.command(orderIn(2, "told-"), newID(t), place)
-	f.send(lost, told)
+	// In lost and told nothing of the transaction has its marker, but of told the worker was told that it is
+	// committed; in marked the outcome has it, which says that it was.
+	lost, marked, told := f.command(orderIn(1, "lost-"), newID(t), place), f.command(orderIn(2, "marked-"), newID(t), place), f.command(orderIn(0, "told-"), newID(t), place)
+	f.send(lost, marked, told)
 	hang := f.hanging("slot-0")
-	for _, r := range []*kgo.Record{lost, told} {
+	for _, r := range []*kgo.Record{lost, marked, told} {
 		event, outcome := f.written(r)
 		hang.produce(event)
-		if r == told {
+		if r == marked {
 			hang.commit(outcome)
 		} else {
 			hang.produce(outcome)
@@ -56,12 +56,14 @@ func TestHangingTransactionsAreFinished(t *testing.T) {
 	}
 	hang.cl.Close()
 
-	w := f.worker("slot-0")
+	w := f.newWorker("slot-0")
+	w.committed[topicPartition{told.Topic, told.Partition}] = lastOffsets{0, 0}
+	w.start()
 	others := f.command(orderIn(3, "other-"), newID(t), place)
 	f.send(others)
 	w.log.waitFor(t, DefaultTransactionTimeout+openPatience+patience, "hanging transaction finished by an abort", "partitions=2")
-	w.log.wait(t, "hanging transaction finished by a commit", "partitions=1")
-	paid := []*kgo.Record{f.command(string(lost.Key), newID(t), pay), f.command(string(told.Key), newID(t), pay)}
+	w.log.wait(t, "hanging transaction finished by a commit", "partitions=3")
+	paid := []*kgo.Record{f.command(string(lost.Key), newID(t), pay), f.command(string(marked.Key), newID(t), pay), f.command(string(told.Key), newID(t), pay)}
 	f.send(paid...)
 	o := f.observe()
 	if a := o.outcomeOf(idOf(t, others), 0); a.Status != processing.Accepted {
@@ -72,9 +74,9 @@ func TestHangingTransactionsAreFinished(t *testing.T) {
 			t.Errorf("%s: got %s %s, version %d", r.Key, a.Status, a.Code, a.Version)
 		}
 	}
-	o.check([]*kgo.Record{lost, told, others, paid[0], paid[1]}, w)
-	if n := len(o.records["order.events"]); n != 5 {
-		t.Errorf("%d events, want 5", n)
+	o.check(append(paid, lost, marked, told, others), w)
+	if n := len(o.records["order.events"]); n != 7 {
+		t.Errorf("%d events, want 7", n)
 	}
 }
 

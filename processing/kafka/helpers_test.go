@@ -149,6 +149,11 @@ type running struct {
 
 func (f *fixture) worker(slot string, change ...func(*WorkerConfig)) *running {
 	f.t.Helper()
+	return f.newWorker(slot, change...).start()
+}
+
+func (f *fixture) newWorker(slot string, change ...func(*WorkerConfig)) *running {
+	f.t.Helper()
 	r := &running{t: f.t, done: make(chan struct{}), log: newLogBook()}
 	cfg := WorkerConfig{
 		Client: f.client, Aggregates: []*processing.Aggregate{f.orders}, Codec: f.newCodec(), Group: testGroup, Slot: slot, Source: "test",
@@ -161,17 +166,22 @@ func (f *fixture) worker(slot string, change ...func(*WorkerConfig)) *running {
 	if r.Worker, err = NewWorker(cfg); err != nil {
 		f.t.Fatal(err)
 	}
+	return r
+}
+
+// start runs a worker until the test ends.
+func (r *running) start() *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() {
 		defer close(r.done)
 		r.err = r.Run(ctx)
 	}()
-	f.t.Cleanup(func() {
+	r.t.Cleanup(func() {
 		cancel()
 		<-r.done
-		if f.t.Failed() {
-			f.t.Logf("log of worker %s:\n%s", slot, r.log)
+		if r.t.Failed() {
+			r.t.Logf("log of worker %s:\n%s", r.cfg.Slot, r.log)
 		}
 	})
 	return r

@@ -99,7 +99,7 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 	for tp, o := range recovered {
 		least := int64(-1)
 		if own, ok := s.w.committed[tp]; ok {
-			least = own
+			least = own.event
 		}
 		if m := known[tp]; m != nil {
 			least = max(least, m.LastEvent)

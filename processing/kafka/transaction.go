@@ -80,7 +80,7 @@ func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
 			s.cfg.Metrics.floorRaised.WithLabelValues(raisedMemory).Inc()
 		}
 		s.cfg.Metrics.progress.remember(s, tp, o.CommandIDs(), o.full)
-		s.w.committed[tp] = o.LastEvent()
+		s.w.committed[tp] = lastOffsets{o.LastEvent(), o.LastOutcome()}
 		s.cfg.Metrics.progress.decided(s, tp, o.Next(), t.appended[tp])
 		for _, d := range b.Decisions {
 			if d.Outcome != nil {

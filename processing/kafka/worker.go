@@ -137,8 +137,8 @@ type Worker struct {
 	// goes on for want of the store of snapshots; nil for no reason.
 	hold, full, stalled atomic.Pointer[error]
 	clock               brokerClock
-	// committed is the last event offset that this worker has seen committed, over all its sessions.
-	committed map[topicPartition]int64
+	// committed is what this worker has seen committed, over all its sessions.
+	committed map[topicPartition]lastOffsets
 	counts    map[string]int32 // partitions by topic
 	member    member
 	// finished is when finish last ran.
@@ -146,6 +146,9 @@ type Worker struct {
 	// hung has an element once a transaction hangs.
 	hung chan struct{}
 }
+
+// lastOffsets are those of the last event and outcome of a partition, -1 for none.
+type lastOffsets struct{ event, outcome int64 }
 
 // NewWorker checks the configuration. It connects to nothing.
 func NewWorker(cfg WorkerConfig) (*Worker, error) {
@@ -194,7 +197,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	}
 	return &Worker{
 		cfg: cfg, often: processing.Sparing(cfg.Log), wire: &wire{topics: cfg.Topics, codec: cfg.Codec, source: cfg.Source},
-		ready: make(chan struct{}), committed: map[topicPartition]int64{}, counts: map[string]int32{},
+		ready: make(chan struct{}), committed: map[topicPartition]lastOffsets{}, counts: map[string]int32{},
 		hung: make(chan struct{}, 1),
 	}, nil
 }
