@@ -56,6 +56,9 @@ func clientOptions(c ClientConfig) []kgo.Opt {
 		// the tries, not their number.
 		kgo.RetryBackoffFn(retryBackoff),
 		kgo.RequestRetries(100),
+		// What a fetch brings takes a dozen times its size once it is uncompressed and read, for each broker.
+		kgo.FetchMaxBytes(2 << 20),
+		kgo.FetchMaxPartitionBytes(256 << 10),
 		// Record batches of ours are small; a broker that is down must not hold a caller for long.
 		kgo.RecordDeliveryTimeout(15 * time.Second),
 	}

@@ -24,9 +24,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(measuredEnv) != "" {
-		os.Exit(runMeasured())
-	}
 	goleak.VerifyTestMain(withRegistry{m})
 }
 

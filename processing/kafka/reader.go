@@ -32,7 +32,6 @@ func newReader(c ClientConfig) (*reader, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxPartitionBytes(256<<10),
 		// A fetch that waits at the end of a log holds up the next one on its connection, after a
 		// rewind or for another span, until it is answered.
 		kgo.FetchMaxWait(100*time.Millisecond),

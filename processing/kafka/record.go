@@ -89,6 +89,9 @@ func header(r *kgo.Record, key string) string {
 
 type headers []kgo.RecordHeader
 
+// newHeaders has room for those of any record.
+func newHeaders() headers { return make(headers, 0, 12) }
+
 func (h *headers) add(key, value string) {
 	if value != "" {
 		*h = append(*h, kgo.RecordHeader{Key: key, Value: []byte(value)})
@@ -233,7 +236,7 @@ func (w *wire) request(ctx context.Context, q processing.Request, now time.Time)
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", q.Type.Name, err)
 	}
-	var h headers
+	h := newHeaders()
 	h.add(headerSpecVersion, "1.0")
 	h.add(headerID, q.ID)
 	h.add(headerType, w.codec.FullName(q.Data))
@@ -256,7 +259,7 @@ func (w *wire) eventRecord(ctx context.Context, e processing.Event) (*kgo.Record
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", e.Type, err)
 	}
-	var h headers
+	h := newHeaders()
 	h.add(headerSpecVersion, "1.0")
 	h.add(headerID, e.ID)
 	h.add(headerType, w.codec.FullName(e.Data))
@@ -325,7 +328,7 @@ func (w *wire) outcomeRecord(ctx context.Context, partition int32, o *processing
 	if err != nil {
 		return nil, fmt.Errorf("encoding outcome of %s: %w", o.CommandID, err)
 	}
-	var h headers
+	h := newHeaders()
 	h.add(headerSpecVersion, "1.0")
 	h.add(headerID, fmt.Sprintf("%s/%d@%d", o.Aggregate, partition, input))
 	h.add(headerType, w.codec.FullName(*o))

@@ -316,6 +316,33 @@ func TestMutants(t *testing.T) {
 	}
 }
 
+func TestMemory(t *testing.T) {
+	s := newStory(t)
+	s.decide(s.send("z", add("t-9", 1, 3)))
+	for law, m := range map[string]history.Memory{
+		"":                    {Aggregates: 10, IDs: 20, Lives: []history.Life{{HeapAtStart: 1000, PeakRSS: 400 << 20}, {HeapAtStart: 2600, PeakRSS: 300 << 20}}},
+		"rss_mb":              {Aggregates: 10, IDs: 20, Lives: []history.Life{{HeapAtStart: 1000, PeakRSS: 300 << 20}, {HeapAtStart: 2600, PeakRSS: 400<<20 + 1}}},
+		"dedupe_bytes_per_id": {Aggregates: 10, IDs: 20, Lives: []history.Life{{HeapAtStart: 1000}, {HeapAtStart: 2601}}},
+		"aggregates":          {Aggregates: 9, IDs: 20, Lives: []history.Life{{HeapAtStart: 1000}, {HeapAtStart: 2600}}},
+	} {
+		text, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(t.TempDir(), "memory.json")
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, line, said := s.judge("-memory", name, "-aggregates", "10")
+		if law == "" && (code != 0 || !strings.Contains(line, `"aggregates":10,"rss_mb":400,"dedupe_bytes_per_id":80,`)) {
+			t.Errorf("exit code %d: %s%s", code, line, said)
+		}
+		if law != "" && (code != 1 || strings.Count(said, "law ") != 1 || !strings.Contains(said, "law "+law+" is broken")) {
+			t.Errorf("%s: exit code %d: %s", law, code, said)
+		}
+	}
+}
+
 // TestHome has the vectors of Kafka's own UtilsTest.testMurmur2.
 func TestHome(t *testing.T) {
 	for name, want := range map[string]int32{"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536, "abc": 479470107} {

@@ -27,12 +27,14 @@ import (
 func main() { os.Exit(check(os.Args[1:], os.Stdout, os.Stderr)) }
 
 type options struct {
-	root      string
-	floor     int
-	mutants   string
-	takeovers int
-	restarted int64
-	gone      int64
+	root    string
+	floor   int
+	mutants string
+	memory  string
+	// fewest that there must be
+	aggregates, takeovers int
+	restarted             int64
+	gone                  int64
 }
 
 func check(args []string, stdout, stderr io.Writer) int {
@@ -42,6 +44,8 @@ func check(args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.root, "root", ".", "the repository, for its .avsc files")
 	flags.IntVar(&o.floor, "floor", 0, "how often each kind of fault must have struck in simulation")
 	flags.StringVar(&o.mutants, "mutants", "", "file with what became of the mutants, a line of JSON each")
+	flags.StringVar(&o.memory, "memory", "", "file with what was measured of memory")
+	flags.IntVar(&o.aggregates, "aggregates", 0, "fewest aggregates that memory must be measured of")
 	flags.IntVar(&o.takeovers, "takeovers", 0, "fewest takeovers that there must be")
 	flags.Int64Var(&o.restarted, "restarted-ms", 5000, "most that the p99 of takeovers by the same slot may be")
 	flags.Int64Var(&o.gone, "gone-ms", 15000, "most that the p99 of takeovers by another slot may be")
@@ -124,7 +128,7 @@ func findRuns(dirs []string) ([]string, error) {
 			return nil, fmt.Errorf("looking for runs: %w", err)
 		}
 	}
-	if len(found) == 0 {
+	if len(found) == 0 && len(dirs) > 0 {
 		return nil, fmt.Errorf("no runs at or below %v", dirs)
 	}
 	slices.Sort(found)

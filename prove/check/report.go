@@ -30,6 +30,9 @@ type report struct {
 	GoneP99          int64          `json:"takeover_gone_p99_ms"`
 	Histories        int            `json:"histories"`
 	Violating        int            `json:"histories_violating"`
+	Aggregates       int            `json:"aggregates"`
+	RSS              int64          `json:"rss_mb"`
+	DedupeBytes      int64          `json:"dedupe_bytes_per_id"`
 	Mutants          int            `json:"mutants"`
 	MutantsCaught    int            `json:"mutants_caught"`
 
@@ -73,7 +76,7 @@ func newReport(o options, found []*finding) (*report, error) {
 	}
 	r.checkFloor(o.floor, simulated)
 	r.checkTakeovers(o, takeovers)
-	return r, r.readMutants(o.mutants)
+	return r, errors.Join(r.checkMemory(o), r.readMutants(o.mutants))
 }
 
 func (r *report) add(f *finding, simulated map[string]int) {
@@ -138,6 +141,46 @@ func p99(values []int64) int64 {
 	slices.Sort(values)
 	return values[(len(values)*99+99)/100-1]
 }
+
+const (
+	maxRSS         = 400 // MB, of 1<<20 bytes as in /proc
+	maxDedupeBytes = 80  // for each command id
+)
+
+// checkMemory works out what a worker needs in all, and for each command id: by how much more is on its heap
+// when it starts with them than when it starts with none.
+func (r *report) checkMemory(o options) error {
+	name := o.memory
+	if name == "" {
+		return nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("reading what was measured of memory: %w", err)
+	}
+	var m history.Memory
+	if err := json.Unmarshal(text, &m); err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	if len(m.Lives) != 2 || m.IDs < 1 {
+		return fmt.Errorf("reading %s: it has %d lives and %d ids, want 2 and some", name, len(m.Lives), m.IDs)
+	}
+	r.Aggregates = m.Aggregates
+	r.RSS = ceil(max(m.Lives[0].PeakRSS, m.Lives[1].PeakRSS), 1<<20)
+	r.DedupeBytes = ceil(m.Lives[1].HeapAtStart-m.Lives[0].HeapAtStart, int64(m.IDs))
+	if r.Aggregates < o.aggregates {
+		r.broken = append(r.broken, fmt.Sprintf("law aggregates is broken: there were %d, want %d", r.Aggregates, o.aggregates))
+	}
+	if r.RSS > maxRSS {
+		r.broken = append(r.broken, fmt.Sprintf("law rss_mb is broken: %d MB, at most %d", r.RSS, maxRSS))
+	}
+	if r.DedupeBytes > maxDedupeBytes {
+		r.broken = append(r.broken, fmt.Sprintf("law dedupe_bytes_per_id is broken: %d, at most %d", r.DedupeBytes, maxDedupeBytes))
+	}
+	return nil
+}
+
+func ceil(n, by int64) int64 { return (n + by - 1) / by }
 
 func (r *report) readMutants(name string) error {
 	if name == "" {

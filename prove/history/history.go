@@ -38,6 +38,23 @@ type Run struct {
 	Kinds []string `json:"kinds,omitempty"`
 }
 
+// Memory is what a process with one worker needs, as the kernel, the Go runtime and the log tell it. It is no
+// part of a run: a file has one such object.
+type Memory struct {
+	// Aggregates and IDs are how many there are in the log: of IDs, those known when the last life began.
+	Aggregates int    `json:"aggregates"`
+	IDs        int    `json:"ids"`
+	Lives      []Life `json:"lives"`
+}
+
+// Life is one life of the process, in bytes.
+type Life struct {
+	// HeapAtStart is live once the process is ready, before it decides anything: it holds the ids.
+	HeapAtStart int64 `json:"heap_at_start"`
+	// PeakRSS is the most resident memory that it had.
+	PeakRSS int64 `json:"peak_rss"`
+}
+
 // Op is a command as its client saw it. Times are nanoseconds since the run's start, of one clock that
 // all clients share.
 type Op struct {

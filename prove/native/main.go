@@ -4,6 +4,7 @@
 // and everything that was sent, seen and broken is written down in the form of package history.
 //
 //	go run ./native --dir FOLDER --seed N
+//	go run ./native --dir FOLDER --aggregates N    measures memory instead, without faults
 //
 // A run has a quiet part, in which no broker is at fault and takeovers are timed, then one of faults, then
 // everything is to be decided within minutes, and the log is dumped by a plain client. It judges nothing
@@ -38,6 +39,7 @@ type config struct {
 	clients    int
 	calm       time.Duration
 	flags      string
+	aggregates int
 }
 
 func flags() config {
@@ -54,6 +56,7 @@ func flags() config {
 	flag.IntVar(&c.scalings, "scalings", 1, "processes to end in good order there, and start again")
 	flag.DurationVar(&c.calm, "calm", time.Second, "how long a command may wait at most before the next worker is killed in the quiet part")
 	flag.StringVar(&c.flags, "ingest-flags", "", "more flags for ingest, with spaces between")
+	flag.IntVar(&c.aggregates, "aggregates", 0, "measure the memory of one worker that decides commands of so many aggregates, and nothing else")
 	flag.Parse()
 	if c.seed == 0 {
 		c.seed = rand.Uint64()>>1 | 1
@@ -69,8 +72,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "native: --dir is required, and flags are all that is taken")
 		os.Exit(2)
 	}
-	summary, err := c.run(ctx)
-	if text, jsonErr := json.Marshal(summary); summary != nil && jsonErr == nil {
+	found, err := c.run(ctx)
+	if text, jsonErr := json.Marshal(found); found != nil && jsonErr == nil {
 		fmt.Println(string(text))
 	}
 	if err != nil {
@@ -79,8 +82,8 @@ func main() {
 	}
 }
 
-// run makes the folder and runs.
-func (c config) run(ctx context.Context) (*summary, error) {
+// run makes the folder and runs; it returns what is to be printed, nil for nothing.
+func (c config) run(ctx context.Context) (any, error) {
 	dir, err := filepath.Abs(c.dir)
 	if err != nil {
 		return nil, fmt.Errorf("naming the run's folder: %w", err)
@@ -88,6 +91,9 @@ func (c config) run(ctx context.Context) (*summary, error) {
 	c.dir = dir
 	if _, err := os.Stat(dir); err == nil {
 		return nil, fmt.Errorf("%s exists: a run has a folder of its own", dir)
+	}
+	if c.aggregates > 0 {
+		return c.memory(ctx)
 	}
 	r, err := start(ctx, c)
 	if r != nil {
