@@ -89,7 +89,7 @@ func planLine(plan processing.Plan) string {
 	case processing.PlanRefused:
 		would = "would be refused: " + plan.Refusal
 	}
-	return fmt.Sprintf("%s, code version %d: %s; the log holds %d offsets, there are %d generations", plan.Model, plan.CodeVersion, would, plan.Offsets, plan.Generations)
+	return fmt.Sprintf("%s, code version %d: %s; offsets in the log: %d; generations: %d", plan.Model, plan.CodeVersion, would, plan.Offsets, plan.Generations)
 }
 
 func (v rebuildRun) build(ctx context.Context, app App, p Process, r *Rebuild, model string) error {

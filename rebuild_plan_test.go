@@ -64,7 +64,7 @@ func TestRebuildSaysWhatItWouldDo(t *testing.T) {
 			t.Fatalf("exit %d and %d: %s%s%s%s", told.code, p.code, told.stdout, told.stderr, p.stdout, p.stderr)
 		}
 		for i, one := range all {
-			if said := lines(p.stdout)[i]; !strings.HasPrefix(said, one.Model+", code version 1: would ") || !strings.Contains(said, one.Generation) || !strings.HasSuffix(said, one.Refusal+"; the log holds "+itoa(int(one.Offsets))+" offsets, there are "+itoa(one.Generations)+" generations") {
+			if said := lines(p.stdout)[i]; !strings.HasPrefix(said, one.Model+", code version 1: would ") || !strings.Contains(said, one.Generation) || !strings.HasSuffix(said, one.Refusal+"; offsets in the log: "+itoa(int(one.Offsets))+"; generations: "+itoa(one.Generations)) {
 				t.Errorf("as text: %s", said)
 			}
 		}
