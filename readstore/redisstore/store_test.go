@@ -89,8 +89,8 @@ func realRedis(t *testing.T) string {
 	return "unix://" + startRedis(t, "--port", "0")
 }
 
-// startRedis starts a server for the test and returns its socket's path, or skips the test.
-func startRedis(t *testing.T, args ...string) string {
+// startRedis starts a server for the test or benchmark and returns its socket's path, or skips it.
+func startRedis(t testing.TB, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
