@@ -121,7 +121,7 @@ func TestRightReadRun(t *testing.T) {
 	s.killed("a", 3)
 	s.verbs = []history.Verb{{Name: "verify"}, {Name: "rollback"}, {Name: "rollback", Exit: 1}}
 	s.rewinds = []history.Rewind{{Model: "tally-sums", Generation: "a", Fell: 1, By: 2}}
-	code, line, said := s.judgeRead("-runs", "1", "-rewinds", "1", "-rebuild-kills", "1", "-rollbacks", "1", "-reads", "3")
+	code, line, said := s.judgeRead("-rewinds", "1", "-rebuild-kills", "1", "-rollbacks", "1", "-reads", "3")
 	want := `{"real_runs":{"flushall":1},"events":4,"reads":3,"faults":{"redis-flushall":1},"lost":0,"extra":0,"rewinds":1,"rebuild_kills":1,` +
 		`"restarted_from_zero":0,"verify_mismatches":0,"stale_reads_after_position":0,"rollbacks":1}` + "\n"
 	if code != 0 || said != "" || line != want {
@@ -185,6 +185,9 @@ func TestEachReadLaw(t *testing.T) {
 				t.Errorf("exit code %d, want law %s: %s", code, row.law, said)
 			}
 		})
+	}
+	if _, _, said := newReadStory(t).judgeRead("-runs", "1"); strings.Count(said, "law real_runs is broken") != len(readModes)-1 {
+		t.Errorf("of %v there is one: %s", readModes, said)
 	}
 	for flag, law := range map[string]string{"-runs": "real_runs", "-rewinds": "rewinds", "-rebuild-kills": "rebuild_kills", "-rollbacks": "rollbacks", "-reads": "reads"} {
 		if code, _, said := newReadStory(t).judgeRead(flag, "2"); code != 1 || !strings.Contains(said, "law "+law+" is broken") {

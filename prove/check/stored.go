@@ -28,7 +28,6 @@ func bucketOf(id string, buckets int) int {
 type bucket struct {
 	checkpoints, docs, sums, entries map[string]string
 	index, rank                      map[string]float64
-	strange                          []string
 }
 
 // checkStored holds what lies in Redis against the log.

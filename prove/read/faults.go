@@ -22,15 +22,17 @@ const near = 3000
 type mode struct {
 	// fault is its kind.
 	fault string
+	// prepare begins what strike ends: what is written in between may be lost. It is nil if there is nothing.
+	prepare func(r *run, ctx context.Context) error
 	// strike breaks Redis and returns once it answers again.
 	strike func(r *run, ctx context.Context, chance *rand.Rand) error
 }
 
 var modes = map[string]mode{
-	"flushall": {"redis-flushall", (*run).flushAll},
-	"kill-aof": {"redis-kill", (*run).killRedis},
-	"kill-rdb": {"redis-kill", (*run).killSaved},
-	"replica":  {"redis-promote", (*run).promoteReplica},
+	"flushall": {"redis-flushall", nil, (*run).flushAll},
+	"kill-aof": {"redis-kill", nil, (*run).killRedis},
+	"kill-rdb": {"redis-kill", (*run).saveRedis, (*run).killRedis},
+	"replica":  {"redis-promote", (*run).leaveReplica, (*run).promoteReplica},
 }
 
 // breakThings has Redis broken and rebuild jobs killed, in turn so that what a rebuild finds is its own doing,
@@ -48,14 +50,16 @@ func (r *run) breakThings(ctx context.Context) error {
 	}()
 	chance := r.chance(r.cfg.mode)
 	for round := range r.cfg.rounds {
-		pause(ctx, seconds(chance, 1, 4))
-		at := r.now()
-		if err := modes[r.cfg.mode].strike(r, ctx, chance); err != nil {
+		pause(ctx, seconds(chance, 1, 3))
+		if err := r.prepare(ctx); err != nil {
 			return err
 		}
-		r.fault(modes[r.cfg.mode].fault, "redis", at)
+		pause(ctx, seconds(chance, 0.2, 4))
+		if err := r.strike(ctx, chance, "redis"); err != nil {
+			return err
+		}
 		if err := r.settled(ctx); err != nil {
-			return fmt.Errorf("after redis was broken at %.1f s: %w", float64(at)/1e9, err)
+			return err
 		}
 		if round%2 == 1 {
 			if err := r.rebuild(ctx, chance); err != nil {
@@ -63,6 +67,39 @@ func (r *run) breakThings(ctx context.Context) error {
 			}
 		}
 	}
+	return nil
+}
+
+// breakQuietly breaks Redis when no event comes any more and no processor starts: nothing but a look at what
+// is stored tells that it is not what it was.
+func (r *run) breakQuietly(ctx context.Context) error {
+	chance := r.chance("quiet")
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	pause(ctx, seconds(chance, 1, 3))
+	r.stop()
+	r.clients.Wait()
+	if err := errors.Join(r.decided(ctx), r.caughtUp(ctx)); err != nil {
+		return err
+	}
+	return r.strike(ctx, chance, "redis, without load")
+}
+
+func (r *run) prepare(ctx context.Context) error {
+	if prepare := modes[r.cfg.mode].prepare; prepare != nil {
+		return prepare(r, ctx)
+	}
+	return nil
+}
+
+func (r *run) strike(ctx context.Context, chance *rand.Rand, target string) error {
+	at := r.now()
+	r.say("%s begins", modes[r.cfg.mode].fault)
+	if err := modes[r.cfg.mode].strike(r, ctx, chance); err != nil {
+		return err
+	}
+	r.fault(modes[r.cfg.mode].fault, target, at)
 	return nil
 }
 
@@ -101,24 +138,18 @@ func (r *run) killRedis(ctx context.Context, chance *rand.Rand) error {
 	return s.start(ctx)
 }
 
-// killSaved kills Redis seconds after a save point.
-func (r *run) killSaved(ctx context.Context, chance *rand.Rand) error {
-	if err := r.redis.servers[0].save(ctx); err != nil {
-		return err
-	}
-	pause(ctx, seconds(chance, 0.3, 5))
-	return r.killRedis(ctx, chance)
+func (r *run) saveRedis(ctx context.Context) error { return r.redis.servers[0].save(ctx) }
+
+// leaveReplica leaves the replica behind: from now on it lacks what is written.
+func (r *run) leaveReplica(ctx context.Context) error {
+	return r.redis.servers[1-r.redis.master].lead(ctx)
 }
 
-// promoteReplica promotes the replica after its master has gone on without it for a while, and makes the
-// master, killed, empty and started again, its replica.
+// promoteReplica kills the master, has the processes find the replica in its place, and makes the master, which
+// comes back empty, its replica.
 func (r *run) promoteReplica(ctx context.Context, chance *rand.Rand) error {
 	s := r.redis
 	before, after := s.servers[s.master], s.servers[1-s.master]
-	if err := after.lead(ctx); err != nil { // from now on it lacks what is written
-		return err
-	}
-	pause(ctx, seconds(chance, 0.2, 3))
 	before.kill()
 	s.proxy.use("")
 	pause(ctx, seconds(chance, 0, 2))

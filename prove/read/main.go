@@ -12,7 +12,7 @@
 //	kill-rdb   kill -9, with a save point of seconds before: what was written since is lost
 //	replica    a replica that lacks the last writes is promoted, and the master killed
 //
-// Once all commands are decided and the read models have caught up, the log of events and what lies in
+// The last time is when no command comes any more. Once all are decided and the read models have caught up, the log of events and what lies in
 // Redis are written down with everything that was done and seen, in the form of package history. It judges
 // nothing: the checker reads the folder. Exit 1 means that the run did not come to its end; the folder then
 // holds what there was.
@@ -51,7 +51,7 @@ func flags() config {
 	flag.IntVar(&c.partitions, "partitions", 6, "partitions of each topic")
 	flag.IntVar(&c.preload, "preload", 20000, "commands that are there before anything breaks")
 	flag.IntVar(&c.rate, "rate", 200, "commands a second by Kafka")
-	flag.IntVar(&c.rounds, "rounds", 4, "how often Redis is broken, with a rebuild after every other time")
+	flag.IntVar(&c.rounds, "rounds", 4, "how often Redis is broken under load, with rebuilds after every other time")
 	flag.IntVar(&c.readers, "readers", 3, "readers that query what they have written")
 	flag.Parse()
 	if c.seed == 0 {

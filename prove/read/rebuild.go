@@ -114,7 +114,6 @@ func (r *run) killedBuilds(ctx context.Context, chance *rand.Rand, m model) (str
 		if last != nil {
 			last.Next = b.generation
 			r.out.Kill(*last)
-			last = nil
 		}
 		if !b.killed {
 			return b.generation, nil

@@ -46,6 +46,7 @@ type run struct {
 	stop    context.CancelFunc
 	clients sync.WaitGroup
 	release func()
+	dumped  bool
 }
 
 // start starts services and processes. It returns what there is to close with the error.
@@ -120,7 +121,10 @@ func (r *run) all(ctx context.Context) error {
 	}
 	r.sampler = startSampler(r)
 	wrong := r.breakThings(ctx)
-	for _, part := range []func(context.Context) error{r.quiet, r.decided, r.caughtUp, r.dump, r.end} {
+	if wrong == nil {
+		wrong = r.breakQuietly(ctx)
+	}
+	for _, part := range []func(context.Context) error{r.quiet, r.caughtUp, r.dump, r.end} {
 		if ctx.Err() != nil {
 			return errors.Join(wrong, ctx.Err())
 		}
@@ -133,11 +137,11 @@ func (r *run) all(ctx context.Context) error {
 	return wrong
 }
 
-// quiet ends the load and the readers.
-func (r *run) quiet(context.Context) error {
+// quiet ends the load and the readers, and waits until all that was sent is decided.
+func (r *run) quiet(ctx context.Context) error {
 	r.stop()
 	r.clients.Wait()
-	return nil
+	return r.decided(ctx)
 }
 
 // decided waits until all that was sent is decided.
@@ -208,6 +212,7 @@ func (r *run) dump(ctx context.Context) error {
 			return err
 		}
 	}
+	r.dumped = true
 	return nil
 }
 
@@ -256,7 +261,11 @@ func (r *run) close() {
 	for _, binary := range []string{"ingest", "processor", "rebuild", "provision"} {
 		_ = os.Remove(filepath.Join(r.cfg.dir, binary))
 	}
-	if err := r.out.Close(); err != nil {
+	end := r.out.Close
+	if !r.dumped { // without the log there is nothing to judge by
+		end = r.out.Abandon
+	}
+	if err := end(); err != nil {
 		r.say("%v", err)
 	}
 }
