@@ -25,8 +25,8 @@ type readStory struct {
 
 // The keys of the story's Redis.
 const (
-	tallyKey = "ledgerline:{tally-sums.a.0}:"
-	groupKey = "ledgerline:{group-totals.b.0}:"
+	tallyKey = "prove:{tally-sums.a.0}:"
+	groupKey = "prove:{group-totals.b.0}:"
 )
 
 // newReadStory has two commands, of three events and one, and all that is right.
@@ -50,12 +50,12 @@ func newReadStory(t *testing.T) *readStory {
 	set := func(key string, scores map[string]float64) {
 		s.stored[key] = history.Stored{Key: key, Type: "zset", Scores: scores}
 	}
-	text("ledgerline:{tally-sums}:active", "a")
-	hash("ledgerline:{tally-sums}:generations", "a", `{"id":"a","state":"ready","buckets":2}`)
+	text("prove:{tally-sums}:active", "a")
+	hash("prove:{tally-sums}:generations", "a", `{"id":"a","state":"ready","buckets":2}`)
 	hash(tallyKey+"checkpoints", "tally/0", "a 1 topic 4 1 change")
 	hash(tallyKey+"docs", "t-1", `{"version":4,"sum":1}`)
-	text("ledgerline:{group-totals}:active", "b")
-	hash("ledgerline:{group-totals}:generations", "b", `{"id":"b","state":"ready","buckets":1}`)
+	text("prove:{group-totals}:active", "b")
+	hash("prove:{group-totals}:generations", "b", `{"id":"b","state":"ready","buckets":1}`)
 	hash(groupKey+"checkpoints", "tally/0", "b 1 topic 4 1 change")
 	hash(groupKey+"sums", "g-7/events", "4", "g-7/total", "1")
 	hash(groupKey+"entries", "g-7/t-1", `{"version":4}`)
@@ -154,7 +154,7 @@ func TestEachReadLaw(t *testing.T) {
 		"the index has too little":               {lost, func(s *readStory) { delete(s.stored[groupKey+"index"].Scores, "g-7/e/t-1") }},
 		"there is a strange key":                 {extra, func(s *readStory) { s.stored[tallyKey+"x"] = history.Stored{Key: tallyKey + "x", Type: "string"} }},
 		"there is a strange bucket": {extra, func(s *readStory) {
-			k := "ledgerline:{tally-sums.a.9}:docs"
+			k := "prove:{tally-sums.a.9}:docs"
 			s.stored[k] = history.Stored{Key: k, Type: "hash"}
 		}},
 		"a checkpoint is behind":                   {lost, set(tallyKey+"checkpoints", "tally/0", "a 1 topic 3 1 change")},
@@ -162,8 +162,8 @@ func TestEachReadLaw(t *testing.T) {
 		"a checkpoint has a command of the future": {extra, set(groupKey+"checkpoints", "tally/0", "b 1 topic 4 2 change")},
 		"a checkpoint is broken":                   {lost, set(tallyKey+"checkpoints", "tally/0", "broken:a 1 topic 4 1 change")},
 		"a checkpoint is missing":                  {lost, without(groupKey + "checkpoints")},
-		"there is no active generation":            {lost, without("ledgerline:{group-totals}:active")},
-		"the active generation is not ready":       {lost, set("ledgerline:{tally-sums}:generations", "a", `{"id":"a","state":"building","buckets":2}`)},
+		"there is no active generation":            {lost, without("prove:{group-totals}:active")},
+		"the active generation is not ready":       {lost, set("prove:{tally-sums}:generations", "a", `{"id":"a","state":"building","buckets":2}`)},
 		"a reader sees what was before its write":  {staleReads, func(s *readStory) { s.saw("tally-sums", "t-1", 200, `{"version":3,"sum":6}`) }},
 		"a reader sees nothing":                    {staleReads, func(s *readStory) { s.saw("tally-sums", "t-1", 404, `{"code":"not-found"}`) }},
 		"a reader sees a group of before":          {staleReads, func(s *readStory) { s.saw("group-totals", "g-7", 200, `{"events":3,"total":6}`) }},

@@ -37,7 +37,7 @@ func (f *readFinding) checkStored(folded *folded, stored []history.Stored) {
 		keys[s.Key] = s
 	}
 	for _, model := range []string{tallySums, groupTotals} {
-		head := "ledgerline:{" + model + "}:"
+		head := "prove:{" + model + "}:"
 		active := keys[head+"active"].Text
 		var generation struct {
 			State   string
@@ -56,7 +56,7 @@ func (f *readFinding) checkStored(folded *folded, stored []history.Stored) {
 			f.broke(lost, "generation %s of %s has %d buckets, want %d", active, model, generation.Buckets, len(want))
 			continue
 		}
-		tag := "ledgerline:{" + model + "." + active + "."
+		tag := "prove:{" + model + "." + active + "."
 		for n, got := range readBuckets(tag, keys, len(want), f) {
 			f.checkBucket(fmt.Sprintf("%s%d}", tag, n), want[n], got)
 			f.checkCheckpoints(fmt.Sprintf("%s%d}", tag, n), folded, model, n, got.checkpoints)

@@ -49,10 +49,10 @@ func openStore(url string) (*store, error) {
 	return &store{redis.NewClient(options)}, nil
 }
 
-func key(m model, last string) string { return "ledgerline:{" + m.name + "}:" + last }
+func key(m model, last string) string { return "prove:{" + m.name + "}:" + last }
 
 func bucketTag(m model, generation string) string {
-	return "ledgerline:{" + m.name + "." + generation + "."
+	return "prove:{" + m.name + "." + generation + "."
 }
 
 func (s *store) catalog(ctx context.Context, m model) (catalog, error) {
