@@ -106,7 +106,7 @@ func (r *run) killedBuilds(ctx context.Context, chance *rand.Rand, m model) (str
 			return "", err
 		}
 		if b.busy { // until the lease of the one that was killed ends
-			if r.now() > deadline || !pause(ctx, 300*time.Millisecond) {
+			if r.now() > deadline || !pause(ctx, 2*time.Second) {
 				return "", fmt.Errorf("building %s: the one that was killed has its lease still", m.name)
 			}
 			continue
