@@ -101,7 +101,7 @@ func buildIf(ctx context.Context, cfg RebuildConfig, needed func(readstore.Catal
 	if err != nil {
 		return g, err
 	}
-	f, err := NewFollower(FollowerConfig{Model: cfg.Model, Generation: g, Store: cfg.Store, CacheDocuments: 1_000_000, Log: Sparing(cfg.Log), Metrics: cfg.Metrics})
+	f, err := NewFollower(FollowerConfig{Model: cfg.Model, Generation: g, Store: cfg.Store, Log: Sparing(cfg.Log), Metrics: cfg.Metrics})
 	if err != nil {
 		return g, err
 	}

@@ -44,9 +44,9 @@ func (r *run) loadDocuments(ctx context.Context) (moved bool, err error) {
 	}
 	for n, ids := range missing {
 		b := r.f.buckets[n]
-		if len(b.documents)+len(ids) > r.f.cfg.CacheDocuments {
+		if b.bytes > r.f.cfg.CacheBytes/len(r.f.buckets) {
 			// Everything held is stored, so it can go; what this run needs of it is loaded again.
-			b.documents = map[string]any{}
+			b.drop()
 			for _, e := range r.in.Events {
 				if int(e.Partition) == n {
 					ids[e.AggregateID] = true
@@ -61,13 +61,8 @@ func (r *run) loadDocuments(ctx context.Context) (moved bool, err error) {
 			if err := r.f.check(checkpoints); err != nil {
 				return false, err
 			}
-			for s, known := range b.checkpoints {
-				if checkpoints[s].Offset < known.Offset {
-					b.change = newChange()
-				}
-			}
+			r.f.found(ctx, b.adopt(checkpoints))
 			moved = true
-			b.documents, b.checkpoints = map[string]any{}, checkpoints
 			continue
 		}
 		for id := range ids {
@@ -75,7 +70,7 @@ func (r *run) loadDocuments(ctx context.Context) (moved bool, err error) {
 			if err != nil {
 				return false, fmt.Errorf("%s: %w", id, err)
 			}
-			b.documents[id] = doc
+			b.hold(id, doc, len(texts[id]))
 		}
 	}
 	return moved, nil
@@ -113,7 +108,7 @@ func (r *run) applyDocument(s readstore.Source, e Event) error {
 	if e.Offset < b.checkpoints[s].Offset {
 		return nil
 	}
-	doc := b.documents[e.AggregateID]
+	doc := b.documents[e.AggregateID].document
 	version := versionOf(doc)
 	switch {
 	case e.Version <= *version:
@@ -177,10 +172,12 @@ func (r *run) writes() ([]readstore.Write, error) {
 		if ops := r.ops[n]; ops != nil {
 			w.Ops = ops.list
 			for id := range ops.touched {
-				text, err := json.Marshal(b.documents[id])
+				doc := b.documents[id].document
+				text, err := json.Marshal(doc)
 				if err != nil {
 					return nil, fmt.Errorf("encoding document %s of %s: %w", id, r.f.model.Name, err)
 				}
+				b.hold(id, doc, len(text))
 				w.Ops = append(w.Ops, readstore.Op{Kind: readstore.SetDocument, ID: id, Value: string(text)})
 			}
 		}

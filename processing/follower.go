@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,9 +26,9 @@ type FollowerConfig struct {
 	Model      *ReadModel
 	Generation readstore.Generation
 	Store      readstore.Writer
-	// CacheDocuments bounds the documents held in memory per bucket of a model keyed as its events are.
-	// Defaults to 50,000.
-	CacheDocuments int
+	// CacheBytes bounds the documents of a model keyed as its events are that are held in memory between
+	// runs, by the length of their JSON and ids. Defaults to 64 MiB.
+	CacheBytes int
 	// Log is told of refused writes: give it one made by [Sparing].
 	Log *slog.Logger
 	// Metrics count writes. Defaults to nobody.
@@ -51,11 +52,30 @@ type Follower struct {
 // bucketState is what a follower knows of a bucket.
 type bucketState struct {
 	checkpoints readstore.Checkpoints
-	documents   map[string]any // of a model keyed as its events are
+	documents   map[string]*shown // of a model keyed as its events are
+	bytes       int               // of documents
 	// change is set once the store was found behind: what is written from there on is a history of its
 	// own, which must not be mistaken for the one before.
 	change string
 }
+
+// shown is a document in memory and its length in the store, with its id.
+type shown struct {
+	document any
+	bytes    int
+}
+
+// hold keeps a document that is in the store, or is about to be.
+func (b *bucketState) hold(id string, document any, text int) {
+	if old := b.documents[id]; old != nil {
+		b.bytes -= old.bytes
+	}
+	b.documents[id] = &shown{document, len(id) + text}
+	b.bytes += len(id) + text
+}
+
+// drop forgets all documents.
+func (b *bucketState) drop() { b.documents, b.bytes = map[string]*shown{}, 0 }
 
 func newChange() string { return uuid.NewString()[:8] }
 
@@ -67,8 +87,8 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	if cfg.Generation.CodeVersion != cfg.Model.CodeVersion {
 		return nil, fmt.Errorf("follower: generation %s of %s is of code version %d, this binary carries %d", cfg.Generation.ID, cfg.Model.Name, cfg.Generation.CodeVersion, cfg.Model.CodeVersion)
 	}
-	if cfg.CacheDocuments == 0 {
-		cfg.CacheDocuments = 50_000
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = 64 << 20
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -153,7 +173,7 @@ func (f *Follower) load(ctx context.Context) error {
 			if err := f.check(checkpoints); err != nil {
 				return err
 			}
-			f.buckets[n] = &bucketState{checkpoints: checkpoints, documents: map[string]any{}}
+			f.buckets[n] = &bucketState{checkpoints: checkpoints, documents: map[string]*shown{}}
 		}
 	}
 	return nil
@@ -225,33 +245,18 @@ func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.
 			continue
 		}
 		f.cfg.Metrics.conflicts.WithLabelValues(f.model.Name).Inc()
-		f.sayRefused(ctx, w, r.Stored)
 		if err := f.check(r.Stored); err != nil {
 			f.forget(writes)
 			return nil, err
 		}
-		b.documents = map[string]any{}
+		stored := maps.Clone(b.checkpoints)
 		for _, a := range w.Advances {
-			stored := r.Stored[a.Source]
-			if stored.Offset < a.From.Offset {
-				b.change = newChange()
-			}
-			b.checkpoints[a.Source] = stored
+			stored[a.Source] = r.Stored[a.Source]
 			again[a.Source] = true
 		}
+		f.found(ctx, b.adopt(stored))
 	}
 	return f.rewindOf(again), nil
-}
-
-// sayRefused tells what a refused write means.
-func (f *Follower) sayRefused(ctx context.Context, w readstore.Write, stored readstore.Checkpoints) {
-	for _, a := range w.Advances {
-		if stored[a.Source].Offset < a.From.Offset {
-			f.cfg.Log.WarnContext(ctx, "the store has lost what was written to it (emptied or restored?), events are read again", "projection", f.model.Name, "generation", f.cfg.Generation.ID)
-			return
-		}
-	}
-	f.cfg.Log.InfoContext(ctx, "another process has written these events first, reading goes on behind it", "projection", f.model.Name, "generation", f.cfg.Generation.ID)
 }
 
 // reached returns the offset below which no event of a source is missing, and false if that is not known.

@@ -49,6 +49,13 @@ func (r *reader) step(l *sliceLog, only []readstore.Source, n int) error {
 	return nil
 }
 
+// audit has the follower look for what the store has lost.
+func (r *reader) audit() error {
+	rewind, err := r.f.Audit(context.Background())
+	maps.Copy(r.positions, rewind)
+	return err
+}
+
 func (r *reader) atEnd(l *sliceLog) bool {
 	for s, p := range r.positions {
 		if p < l.marks[s].End {
@@ -75,7 +82,7 @@ func newMachine(model *ReadModel, struck map[string]int) *machine {
 }
 
 func (m *machine) follower(t rapid.TB, cache int) *reader {
-	f, err := NewFollower(FollowerConfig{Model: m.model, Generation: m.g, Store: m.store, CacheDocuments: cache})
+	f, err := NewFollower(FollowerConfig{Model: m.model, Generation: m.g, Store: m.store, CacheBytes: cache})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,18 +130,23 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			if len(m.readers) == 3 {
 				t.Skip("enough followers")
 			}
-			r := m.follower(t, rapid.SampledFrom([]int{1, 2, 100}).Draw(t, "cache"))
+			r := m.follower(t, rapid.SampledFrom([]int{1, 100, 10_000}).Draw(t, "cache"))
 			m.readers = append(m.readers, r)
 			m.assign(t, r, some(t))
 		},
 		"restart": func(t *rapid.T) {
 			r := pick(t)
 			sources := some(t)
-			*r = *m.follower(t, 2)
+			*r = *m.follower(t, 100)
 			m.assign(t, r, sources)
 		},
 		"assign": func(t *rapid.T) {
 			m.assign(t, pick(t), some(t))
+		},
+		"audit": func(t *rapid.T) {
+			if err := pick(t).audit(); err != nil {
+				m.struck["error"]++
+			}
 		},
 		"revoke": func(t *rapid.T) {
 			r, gone := pick(t), some(t)
@@ -216,7 +228,7 @@ func keysOf(positions map[readstore.Source]int64) []readstore.Source {
 // finish feeds everything to everybody: the log is quiet now, so what is not asked for again is lost.
 func (m *machine) finish(t *rapid.T) {
 	m.store.failLoad, m.store.failBefore, m.store.failAfter, m.store.failBucket = false, false, false, false
-	last := m.follower(t, 100)
+	last := m.follower(t, 10_000)
 	if err := last.assign(m.log.sources()); err != nil {
 		t.Fatal(err)
 	}

@@ -203,14 +203,14 @@ func TestCacheIsBounded(t *testing.T) {
 	l, store := newLog(map[string]int32{"jar": 1}), newShakyStore()
 	ids := []string{"a", "b", "c", "d", "e", "f"}
 	r := follow(t, documents, l, store)
-	r.f.cfg.CacheDocuments = 3
+	r.f.cfg.CacheBytes = 60 // three of them
 	for round := range 3 {
 		for _, id := range ids {
 			l.append(jar0, id, Deposited{"ann", int64(round)})
 			if err := r.step(l, l.sources(), 10); err != nil {
 				t.Fatal(err)
 			}
-			if n := len(r.f.buckets[0].documents); n > 3 {
+			if n := len(r.f.buckets[0].documents); n > 4 {
 				t.Fatalf("%d documents held", n)
 			}
 		}

@@ -13,10 +13,11 @@ import (
 
 // Metrics count what a process does with read models. docs/metrics.md lists them all.
 type Metrics struct {
-	applied, ignored, conflicts, failed, broken, built *prometheus.CounterVec   // projection
-	latency, write                                     *prometheus.HistogramVec // projection
-	building, progress                                 *prometheus.GaugeVec     // projection
-	lag                                                *lags
+	applied, ignored, conflicts, rewinds, failed, broken, built *prometheus.CounterVec   // projection
+	latency, write                                              *prometheus.HistogramVec // projection
+	building, progress, created                                 *prometheus.GaugeVec     // projection
+	generations                                                 *prometheus.GaugeVec     // projection, state
+	lag                                                         *lags
 }
 
 // NewMetrics registers the package's metrics with reg, which must not have them yet; nil registers
@@ -36,6 +37,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		applied:   counter("events_applied_total", "Events folded into read models by a processor, once per generation that it follows."),
 		ignored:   counter("events_ignored_total", "Events that a document had already: their version was not above its own."),
 		conflicts: counter("checkpoint_conflicts_total", "Writes refused because the checkpoint in the store was not the one expected: another process writes too, or the store lost something."),
+		rewinds:   counter("rewinds_total", "Buckets found behind where they were left: the store has lost what was written. They are made good from the log."),
 		failed:    counter("apply_errors_total", "Writes whose outcome is not known: the store did not answer, or answered an error."),
 		broken:    counter("generations_broken_total", "Generations found half-written and retired; another one is built."),
 		built:     counter("build_events_total", "Events read by builds of new generations."),
@@ -43,7 +45,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		write:     histogram("apply_duration_seconds", "One round of write scripts, of all buckets that a batch of events touches.", .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15),
 		building:  gauge("builds_running", "Builds of new generations that the process runs."),
 		progress:  gauge("build_progress_ratio", "How far the build that the process runs, or ran last, is: 0 to 1."),
-		lag:       &lags{ends: map[readstore.Source]int64{}, at: map[lagKey]reached{}},
+		created:   gauge("active_generation_created_timestamp_seconds", "When the generation that queries read was begun to be built; 0 for none."),
+		generations: f.NewGaugeVec(prometheus.GaugeOpts{Name: "ledgerline_generations",
+			Help: "Generations of a read model by state: building, ready, retired."}, []string{"projection", "state"}),
+		lag: &lags{ends: map[readstore.Source]int64{}, at: map[lagKey]reached{}},
 	}
 	if reg != nil {
 		reg.MustRegister(m.lag)
@@ -53,7 +58,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 
 // start has what is counted of a model begin at 0 rather than be missing.
 func (m *Metrics) start(model string) {
-	for _, c := range []*prometheus.CounterVec{m.applied, m.ignored, m.conflicts, m.failed, m.broken, m.built} {
+	for _, c := range []*prometheus.CounterVec{m.applied, m.ignored, m.conflicts, m.rewinds, m.failed, m.broken, m.built} {
 		c.WithLabelValues(model)
 	}
 	for _, h := range []*prometheus.HistogramVec{m.latency, m.write} {
@@ -62,6 +67,22 @@ func (m *Metrics) start(model string) {
 	for _, g := range []*prometheus.GaugeVec{m.building, m.progress} {
 		g.WithLabelValues(model)
 	}
+}
+
+// catalog tells of a model's generations.
+func (m *Metrics) catalog(model string, c readstore.Catalog) {
+	count := map[readstore.GenerationState]int{readstore.Building: 0, readstore.Ready: 0, readstore.Retired: 0}
+	for _, g := range c.Generations {
+		count[g.State]++
+	}
+	for state, n := range count {
+		m.generations.WithLabelValues(model, string(state)).Set(float64(n))
+	}
+	var created float64
+	if g, ok := c.ActiveGeneration(); ok {
+		created = float64(g.CreatedAt.Unix())
+	}
+	m.created.WithLabelValues(model).Set(created)
 }
 
 var (

@@ -50,6 +50,7 @@ func TestProcessorCounts(t *testing.T) {
 	}
 	for _, model := range []*ReadModel{documents, operations} {
 		g := generationFrom(model, l)
+		g.CreatedAt = time.Unix(1000, 0)
 		if err := store.UpdateCatalog(t.Context(), model.Name, readstore.Catalog{Active: g.ID, Generations: map[string]readstore.Generation{g.ID: g}}); err != nil {
 			t.Fatal(err)
 		}
@@ -60,6 +61,15 @@ func TestProcessorCounts(t *testing.T) {
 	positions, err := p.Refresh(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	expect := func(when, metric string, want map[string]float64) {
+		t.Helper()
+		got := gathered(t, reg, metric)
+		for labels, v := range want {
+			if have, ok := got[labels]; !ok || have != v {
+				t.Errorf("%s: %s of %q is %v, want %v; there are %v", when, metric, labels, have, v, got)
+			}
+		}
 	}
 	feed := func() {
 		t.Helper()
@@ -86,15 +96,6 @@ func TestProcessorCounts(t *testing.T) {
 		}
 		m.Ends(high)
 	}
-	expect := func(when, metric string, want map[string]float64) {
-		t.Helper()
-		got := gathered(t, reg, metric)
-		for labels, v := range want {
-			if have, ok := got[labels]; !ok || have != v {
-				t.Errorf("%s: %s of %q is %v, want %v; there are %v", when, metric, labels, have, v, got)
-			}
-		}
-	}
 	for range 4 {
 		l.append(jar0, "a", Deposited{"ann", 1}, Deposited{"bob", 1})
 	}
@@ -104,6 +105,9 @@ func TestProcessorCounts(t *testing.T) {
 	expect("after", "ledgerline_read_model_lag_records", map[string]float64{"jar 0 jar-content": 0, "jar 0 owners": 0})
 	expect("after", "ledgerline_events_applied_total", map[string]float64{"jar-content": 8, "owners": 8})
 	expect("after", "ledgerline_apply_latency_seconds", map[string]float64{"jar-content": 8, "owners": 8})
+	expect("after", "ledgerline_generations", map[string]float64{"jar-content building": 0, "jar-content ready": 1, "owners ready": 1})
+	expect("after", "ledgerline_active_generation_created_timestamp_seconds", map[string]float64{"jar-content": 1000})
+	expect("after", "ledgerline_rewinds_total", map[string]float64{"jar-content": 0, "owners": 0})
 	expect("after", "ledgerline_checkpoint_conflicts_total", map[string]float64{"jar-content": 0, "owners": 0})
 
 	if err := store.Drop(t.Context(), generationFrom(operations, l)); err != nil {
@@ -113,6 +117,7 @@ func TestProcessorCounts(t *testing.T) {
 	feed()
 	expect("lost", "ledgerline_events_applied_total", map[string]float64{"jar-content": 9, "owners": 17})
 	expect("lost", "ledgerline_checkpoint_conflicts_total", map[string]float64{"jar-content": 0, "owners": float64(operations.Buckets(2))})
+	expect("lost", "ledgerline_rewinds_total", map[string]float64{"jar-content": 0, "owners": float64(operations.Buckets(2))})
 	if n := strings.Count(said.String(), "the store has lost what was written to it"); n != 1 || !strings.Contains(said.String(), "projection=owners") {
 		t.Errorf("it said %d times that the store has lost something, want once:\n%s", n, said.String())
 	}

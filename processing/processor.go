@@ -34,6 +34,7 @@ type Processor struct {
 	often     *slog.Logger // takes what would be said again and again
 	sources   map[readstore.Source]bool
 	followers map[string]*Follower // by model and generation
+	audited   time.Time
 }
 
 // NewProcessor checks the configuration.
@@ -96,6 +97,7 @@ func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, er
 		if err != nil {
 			return nil, fmt.Errorf("reading generations of %s: %w", m.Name, err)
 		}
+		p.cfg.Metrics.catalog(m.Name, catalog)
 		for id, g := range catalog.Generations {
 			key := m.Name + "." + id
 			if g.State != readstore.Ready || g.CodeVersion != m.CodeVersion {
@@ -127,9 +129,32 @@ func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, er
 			delete(p.followers, key)
 		}
 	}
+	if err := p.audit(ctx, moved); err != nil {
+		return nil, err
+	}
 	from, err := p.starts(ctx, moved)
 	p.tellLag()
 	return from, err
+}
+
+// audit has every follower look for what its store has lost, now and then.
+func (p *Processor) audit(ctx context.Context, moved map[readstore.Source]int64) error {
+	if time.Since(p.audited) < auditEvery {
+		return nil
+	}
+	for key, f := range p.followers {
+		again, err := f.Audit(ctx)
+		if errors.Is(err, readstore.ErrBroken) {
+			p.giveUp(ctx, key, f, err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		maps.Copy(moved, again)
+	}
+	p.audited = time.Now()
+	return nil
 }
 
 // Apply has every follower fold what was read.
