@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -34,37 +34,82 @@ func RunRebuild(ctx context.Context, app App, p Process) int {
 type rebuildRun struct {
 	connectFlags
 	outputFlag
-	Model   string `arg:"" help:"Name of the read model."`
-	Promote bool   `help:"Then verify it and, if it is right, promote it."`
+	Models  []string `arg:"" name:"model" help:"Names of read models, built one after the other; the first that fails ends it."`
+	Promote bool     `help:"Then verify it and, if it is right, promote it."`
+	DryRun  bool     `help:"Say what would be built, and build nothing; exit 1 if it would be refused."`
 }
 
 // Run builds.
 func (v rebuildRun) Run(ctx context.Context, app App, p Process) error {
-	if m, err := app.ReadModel(v.Model); err == nil && m.Snapshots && v.Promote {
-		return misuse{fmt.Errorf("%s is not promoted: workers use the generation of their state version that became ready last; leave out --promote", v.Model)}
+	for _, model := range v.Models {
+		if m, err := app.ReadModel(model); err == nil && m.Snapshots && v.Promote {
+			return misuse{fmt.Errorf("%s is not promoted: workers use the generation of their state version that became ready last; leave out --promote", model)}
+		}
 	}
-	r, err := v.open(ctx, app, p, v.Model)
+	r, err := v.open(ctx, app, p, v.Models...)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	g, err := r.Run(ctx, v.Model, printProgress(p.Stderr, "building"))
+	if v.DryRun {
+		return v.plan(ctx, p, r)
+	}
+	for _, model := range v.Models {
+		if err := v.build(ctx, app, p, r, model); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plan prints what would be built, and returns errCheckFailed if any of it would be refused.
+func (v rebuildRun) plan(ctx context.Context, p Process, r *Rebuild) error {
+	refused := false
+	for _, model := range v.Models {
+		plan, err := r.Plan(ctx, model)
+		if err != nil {
+			return err
+		}
+		refused = refused || plan.Action == processing.PlanRefused
+		if err := v.print(p, plan, planLine(plan)); err != nil {
+			return err
+		}
+	}
+	if refused {
+		return errCheckFailed
+	}
+	return nil
+}
+
+func planLine(plan processing.Plan) string {
+	would := "would make a new generation"
+	switch plan.Action {
+	case processing.PlanResume:
+		would = fmt.Sprintf("would go on with generation %s, whose builder (%s) has gone silent", plan.Generation, plan.Builder)
+	case processing.PlanRefused:
+		would = "would be refused: " + plan.Refusal
+	}
+	return fmt.Sprintf("%s, code version %d: %s; the log holds %d offsets, there are %d generations", plan.Model, plan.CodeVersion, would, plan.Offsets, plan.Generations)
+}
+
+func (v rebuildRun) build(ctx context.Context, app App, p Process, r *Rebuild, model string) error {
+	g, err := r.Run(ctx, model, v.progress(p, "building", model))
 	if err != nil {
 		return err
 	}
-	if m, err := app.ReadModel(v.Model); err == nil && m.Snapshots {
-		return v.print(p, g, fmt.Sprintf("generation %s of %s is ready; workers of this state version use it once they take over a partition; next: rebuild verify %s", g.ID, v.Model, v.Model))
+	if m, err := app.ReadModel(model); err == nil && m.Snapshots {
+		return v.print(p, g, fmt.Sprintf("generation %s of %s is ready; workers of this state version use it once they take over a partition; next: rebuild verify %s", g.ID, model, model))
 	}
 	if !v.Promote {
-		return v.print(p, g, fmt.Sprintf("generation %s of %s is ready; next: rebuild verify %s %s", g.ID, v.Model, v.Model, g.ID))
+		return v.print(p, g, fmt.Sprintf("generation %s of %s is ready; next: rebuild verify %s %s", g.ID, model, model, g.ID))
 	}
-	if err := verify(ctx, r, p, v.outputFlag, v.Model, g.ID); err != nil {
+	if err := verify(ctx, r, p, v.outputFlag, model, g.ID); err != nil {
 		return err
 	}
-	if g, err = r.Promote(ctx, v.Model, g.ID); err != nil {
+	if g, err = r.Promote(ctx, model, g.ID); err != nil {
 		return err
 	}
-	return v.print(p, g, fmt.Sprintf("generation %s of %s is verified and active", g.ID, v.Model))
+	return v.print(p, g, fmt.Sprintf("generation %s of %s is verified and active", g.ID, model))
 }
 
 // open connects after a look at the model's name.
@@ -87,13 +132,33 @@ func (f outputFlag) print(p Process, v any, line string) error {
 	return err
 }
 
-func printProgress(w io.Writer, doing string) func(processing.Progress) {
+// progressLine is a line of progress as JSON.
+type progressLine struct {
+	Doing           string `json:"doing"`
+	Model           string `json:"model"`
+	Generation      string `json:"generation"`
+	Events          int64  `json:"events"`
+	Done            int64  `json:"done"`
+	Total           int64  `json:"total"`
+	EventsPerSecond int64  `json:"events_per_second"`
+	SecondsLeft     int64  `json:"seconds_left"`
+}
+
+// progress tells of progress on stderr, in lines for people or as JSON.
+func (f outputFlag) progress(p Process, doing, model string) func(processing.Progress) {
 	return func(g processing.Progress) {
+		if f.Output == "json" {
+			_ = json.NewEncoder(p.Stderr).Encode(progressLine{ // nobody is left to hear of an error
+				Doing: doing, Model: model, Generation: g.Generation, Events: g.Events, Done: g.Done, Total: g.Total,
+				EventsPerSecond: int64(math.Round(g.Rate)), SecondsLeft: int64(g.Left.Round(time.Second).Seconds()),
+			})
+			return
+		}
 		share := 100.0
 		if g.Total > 0 {
 			share = 100 * float64(g.Done) / float64(g.Total)
 		}
-		fmt.Fprintf(w, "%s %s: %d events, %.0f %% of the log, %.0f events/s, %s left\n", doing, g.Generation, g.Events, share, g.Rate, g.Left.Round(time.Second))
+		fmt.Fprintf(p.Stderr, "%s %s of %s: %d events, %.0f %% of the log, %.0f events/s, %s left\n", doing, g.Generation, model, g.Events, share, g.Rate, g.Left.Round(time.Second))
 	}
 }
 
@@ -162,7 +227,7 @@ func (v rebuildVerify) Run(ctx context.Context, app App, p Process) error {
 
 // verify prints what it finds, and returns errCheckFailed if that is a difference.
 func verify(ctx context.Context, r *Rebuild, p Process, out outputFlag, model, generation string) error {
-	found, err := r.Verify(ctx, model, generation, printProgress(p.Stderr, "verifying"))
+	found, err := r.Verify(ctx, model, generation, out.progress(p, "verifying", model))
 	if err != nil {
 		return err
 	}
@@ -187,6 +252,14 @@ type rebuildPromote struct {
 	outputFlag
 	Model      string `arg:"" help:"Name of the read model."`
 	Generation string `arg:"" help:"Generation to promote."`
+	Force      bool   `help:"Promote it even if it is not verified, and say so; never one that is not ready or behind the log."`
+}
+
+// promoted is what promote prints as JSON.
+type promoted struct {
+	readstore.Generation
+	// Overrode holds what --force overrode, "unverified" or nothing.
+	Overrode []string `json:"overrode"`
 }
 
 // Run promotes.
@@ -196,11 +269,23 @@ func (v rebuildPromote) Run(ctx context.Context, app App, p Process) error {
 		return err
 	}
 	defer r.Close()
-	g, err := r.Promote(ctx, v.Model, v.Generation)
+	promote := r.Promote
+	if v.Force {
+		promote = r.PromoteUnverified
+	}
+	g, err := promote(ctx, v.Model, v.Generation)
 	if err != nil {
 		return err
 	}
-	return v.print(p, g, fmt.Sprintf("generation %s of %s is active", g.ID, v.Model))
+	answer, line := promoted{Generation: g, Overrode: []string{}}, fmt.Sprintf("generation %s of %s is active", g.ID, v.Model)
+	switch {
+	case v.Force && g.VerifiedAt.IsZero():
+		answer.Overrode = append(answer.Overrode, "unverified")
+		line += fmt.Sprintf("; overridden: it is not verified; next: rebuild verify %s %s", v.Model, g.ID)
+	case v.Force:
+		line += "; nothing had to be overridden"
+	}
+	return v.print(p, answer, line)
 }
 
 type rebuildRollback struct {

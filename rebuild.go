@@ -77,6 +77,15 @@ func (r *Rebuild) Run(ctx context.Context, model string, progress func(processin
 	return processing.Build(ctx, cfg)
 }
 
+// Plan says what Run would do, as processing.PlanBuild does.
+func (r *Rebuild) Plan(ctx context.Context, model string) (processing.Plan, error) {
+	cfg, err := r.config(model, nil)
+	if err != nil {
+		return processing.Plan{}, err
+	}
+	return processing.PlanBuild(ctx, cfg)
+}
+
 // Verify compares a generation ("active" for the active one) with the log, as processing.Verify does.
 func (r *Rebuild) Verify(ctx context.Context, model, generation string, progress func(processing.Progress)) (processing.Verification, error) {
 	cfg, err := r.config(model, progress)
@@ -88,11 +97,20 @@ func (r *Rebuild) Verify(ctx context.Context, model, generation string, progress
 
 // Promote makes a verified generation the active one, as processing.Promote does.
 func (r *Rebuild) Promote(ctx context.Context, model, generation string) (readstore.Generation, error) {
+	return r.promote(ctx, model, generation, false)
+}
+
+// PromoteUnverified is Promote of a generation that need not be verified.
+func (r *Rebuild) PromoteUnverified(ctx context.Context, model, generation string) (readstore.Generation, error) {
+	return r.promote(ctx, model, generation, true)
+}
+
+func (r *Rebuild) promote(ctx context.Context, model, generation string, unverified bool) (readstore.Generation, error) {
 	cfg, err := r.config(model, nil)
 	if err != nil {
 		return readstore.Generation{}, err
 	}
-	return processing.Promote(ctx, cfg, generation, false, promoteWait)
+	return processing.Promote(ctx, cfg, generation, unverified, promoteWait)
 }
 
 // Documents visits the documents of a read model's active generation, each with its JSON text, in no

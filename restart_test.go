@@ -165,7 +165,7 @@ func TestRestartKeepsWhatWasAnswered(t *testing.T) {
 		t.Helper()
 		for id, position := range answered {
 			a := queries.get("/v1/orders/"+id, "Ledgerline-Position", position)
-			if a.Status != http.StatusOK || a.Header.Get("ETag") != `"1"` {
+			if a.Status != http.StatusOK || !strings.HasPrefix(a.Header.Get("ETag"), `"1-`) {
 				t.Errorf("%s: order %s: %d %s", when, id, a.Status, a.Body)
 			}
 		}

@@ -157,18 +157,14 @@ func claim(ctx context.Context, cfg *RebuildConfig, needed func(readstore.Catalo
 		if !needed(*c) {
 			return errNotNeeded
 		}
-		for _, old := range c.Generations {
-			if old.State != readstore.Building || old.CodeVersion != cfg.Model.CodeVersion {
-				continue
-			}
-			if now.Before(old.LeaseUntil) {
-				return fmt.Errorf("%w: %s, generation %s", ErrBeingBuilt, old.Builder, old.ID)
-			}
-			if old.ClusterID == id.ClusterID && sameTopics(cfg.Model, old.TopicIDs, id.TopicIDs) {
-				old.Builder, old.LeaseUntil = owner, now.Add(Lease)
-				c.Generations[old.ID], g = old, old
-				return nil
-			}
+		old, found, err := unfinished(*c, cfg.Model, id, now)
+		if err != nil {
+			return err
+		}
+		if found {
+			old.Builder, old.LeaseUntil = owner, now.Add(Lease)
+			c.Generations[old.ID], g = old, old
+			return nil
 		}
 		topics := map[string]string{}
 		for _, a := range cfg.Model.Aggregates {

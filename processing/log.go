@@ -34,10 +34,15 @@ func sourcesOf(ctx context.Context, log Log, m *ReadModel) (map[readstore.Source
 	if err != nil {
 		return nil, err
 	}
+	return marks, whole(m, marks)
+}
+
+// whole refuses a log whose beginning is gone.
+func whole(m *ReadModel, marks map[readstore.Source]Mark) error {
 	for s, mark := range marks {
 		if mark.Start > 0 {
-			return nil, fmt.Errorf("building %s: the log of %s begins at %d, not at 0: its first events are gone (set retention.ms=-1 on the events topic)", m.Name, s, mark.Start)
+			return fmt.Errorf("building %s: the log of %s begins at %d, not at 0: its first events are gone (set retention.ms=-1 on the events topic)", m.Name, s, mark.Start)
 		}
 	}
-	return marks, nil
+	return nil
 }

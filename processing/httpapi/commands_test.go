@@ -131,6 +131,9 @@ func TestBadCommand(t *testing.T) {
 		{"match zero", "POST", good, "{}", []string{`If-Match: "0"`}, 400, "invalid-precondition", "If-Match"},
 		{"match list", "POST", good, "{}", []string{`If-Match: "3", "4"`}, 400, "invalid-precondition", "If-Match"},
 		{"match twice", "POST", good, "{}", []string{`If-Match: "3"`, `If-Match: "3"`}, 400, "invalid-precondition", "If-Match"},
+		{"match hash alone", "POST", good, "{}", []string{`If-Match: "0123456789abcdef"`}, 400, "invalid-precondition", "If-Match"},
+		{"match no hash", "POST", good, "{}", []string{`If-Match: "3-x"`}, 400, "invalid-precondition", "If-Match"},
+		{"match beyond counting", "POST", good, "{}", []string{`If-Match: "9223372036854775808"`}, 400, "invalid-precondition", "If-Match"},
 		{"match sign", "POST", good, "{}", []string{`If-Match: "+3"`}, 400, "invalid-precondition", "If-Match"},
 		{"none match version", "POST", good, "{}", []string{`If-None-Match: "3"`}, 400, "invalid-precondition", "If-None-Match"},
 		{"both", "POST", good, "{}", []string{`If-Match: "3"`, "If-None-Match: *"}, 400, "invalid-precondition", "If-Match"},
@@ -198,7 +201,7 @@ func TestIdempotencyKey(t *testing.T) {
 }
 
 func TestExpectedVersion(t *testing.T) {
-	for header, want := range map[string]int64{`If-Match: "3"`: 3, "If-None-Match: *": 0} {
+	for header, want := range map[string]int64{`If-Match: "3"`: 3, `If-Match: "12-0123456789abcdef" `: 12, "If-None-Match: *": 0} {
 		s := answers(accepted(), nil)
 		if w := call(t, commandMux(t, s), "POST", "/v1/jars/j-1/put-coin", "{}", header); w.Code != 201 {
 			t.Fatal(w.Code, w.Body)

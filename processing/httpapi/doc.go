@@ -15,6 +15,13 @@
 // aggregate. Without a key the server makes a version 7 UUID. A command id, taken from an answer, may
 // stand for the key that it was made of: a UUID is its own id.
 //
+// # ETags
+//
+// The ETag of an answer to a command is the aggregate's version, "3". That of an answer to a query for one
+// document is a hash of the body, behind the version if the document has one: "3-9f86d081884c7d65". So
+// If-None-Match is right when another generation shows the same version otherwise. If-Match takes both,
+// for the version.
+//
 // # Problem codes
 //
 // Besides the refusals of the domain and the failures of the engine (see outcome.go):

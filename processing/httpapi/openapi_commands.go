@@ -84,7 +84,7 @@ func (d *document) commandParameters() []*huma.Param {
 		d.id(),
 		d.parameter("Idempotency-Key", "header",
 			"Names the command: sent again with the same key it is not decided again. Quoted or bare, up to 255 bytes; a UUID is the command id itself. Without one the server makes an id.", key),
-		d.parameter("If-Match", "header", "The version that the aggregate must have, quoted. Not together with If-None-Match.", matching(`^"[1-9][0-9]*"$`)),
+		d.parameter("If-Match", "header", "The version that the aggregate must have, quoted, or the ETag of its document. Not together with If-None-Match.", matching(versionTag.String())),
 		d.parameter("If-None-Match", "header", "The aggregate must not exist.", &huma.Schema{Type: huma.TypeString, Enum: []any{"*"}}),
 		d.parameter("Prefer", "header", "How long to wait for the decision: wait=5 is up to five seconds, respond-async as short as can be (RFC 7240).", anyText()),
 		d.parameter("traceparent", "header", "W3C Trace Context; kept with the events.", matching(traceParentForm.String())),

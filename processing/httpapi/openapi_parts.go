@@ -50,6 +50,16 @@ func etagHeader() *huma.Header {
 	return &huma.Header{Description: "The version, quoted.", Schema: matching(`^"[1-9][0-9]*"$`)}
 }
 
+// shownHeader describes the ETag of a document of m.
+func shownHeader(m *processing.ReadModel) *huma.Header {
+	if !m.KeyedAsEvents {
+		return &huma.Header{Description: "A hash of the body, quoted.", Schema: matching(`^"[0-9a-f]{16}"$`)}
+	}
+	return &huma.Header{
+		Description: "The version and a hash of the body, quoted. If-Match of a command takes it as it is.", Schema: matching(`^"[1-9][0-9]*-[0-9a-f]{16}"$`),
+	}
+}
+
 func positionHeader() *huma.Header {
 	return &huma.Header{
 		Description: "Send it with a query that is to show what this command did. Only answers that name events have one.",

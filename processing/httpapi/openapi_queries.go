@@ -21,22 +21,17 @@ func (d *document) query(m *processing.ReadModel, collection, id, summary string
 	}, by
 }
 
-// describeDocument describes one document: with its version if m is keyed as its events are.
+// describeDocument describes one document.
 func describeDocument(m *processing.ReadModel) func(*document) (*huma.Operation, error) {
 	return func(d *document) (*huma.Operation, error) {
 		operation, by := d.query(m, m.Collection, "get-"+m.Collection, "One of "+m.Collection, d.id())
-		ok := answered("The document.", d.goType(m.Shows), nil)
-		operation.Responses["200"] = ok
-		if m.KeyedAsEvents {
-			ok.Headers = map[string]*huma.Header{"ETag": etagHeader()}
-			operation.Responses["304"] = &huma.Response{
-				Description: "It still has the version of If-None-Match.", Headers: map[string]*huma.Header{"ETag": etagHeader()},
-			}
-			operation.Parameters = append(operation.Parameters, &huma.Param{
-				Name: "If-None-Match", In: "header", Schema: anyText(),
-				Description: "An ETag, or several separated by commas: if the document has one of them, it is not sent again.",
-			})
-		}
+		tag := func() map[string]*huma.Header { return map[string]*huma.Header{"ETag": shownHeader(m)} }
+		operation.Responses["200"] = answered("The document.", d.goType(m.Shows), tag())
+		operation.Responses["304"] = &huma.Response{Description: "It is still what If-None-Match names.", Headers: tag()}
+		operation.Parameters = append(operation.Parameters, &huma.Param{
+			Name: "If-None-Match", In: "header", Schema: anyText(),
+			Description: "An ETag, or several separated by commas: if the document has one of them, it is not sent again.",
+		})
 		by.add(http.StatusBadRequest, "invalid-id")
 		by.add(http.StatusNotFound, "not-found")
 		d.refuse(operation, by)

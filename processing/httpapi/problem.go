@@ -111,10 +111,14 @@ func encode(v any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// write sends an answer. It may be kept but must be asked for again: answers change with the log.
+// cacheControl is of all answers: they may be kept but must be asked for again, since they change with
+// the log.
+const cacheControl = "no-cache"
+
+// write sends an answer.
 func write(w http.ResponseWriter, log *slog.Logger, status int, contentType string, text []byte) {
 	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("Cache-Control", cacheControl)
 	w.WriteHeader(status)
 	if _, err := w.Write(text); err != nil {
 		log.Debug("writing answer failed", "err", err) // the client has gone: nobody is left to tell

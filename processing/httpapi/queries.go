@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -58,7 +57,8 @@ type QueriesConfig struct {
 //
 // With the header Ledgerline-Position a query waits until what it reads holds the effects of those
 // commands, or answers 503 read-model-behind. Of a model keyed as its events are, only positions of
-// the document's own partition can concern it; others are held at once.
+// the document's own partition can concern it; others are held at once. What If-None-Match names is
+// compared after the wait: 304 says that the document has those effects and is still the same.
 type Queries struct {
 	config   QueriesConfig
 	catalogs *catalogs
@@ -182,28 +182,9 @@ func (q *Queries) document(m *processing.ReadModel) func(http.ResponseWriter, *h
 		if err := json.Unmarshal([]byte(text), &document); err != nil {
 			return fmt.Errorf("reading stored document of %s: %w", m.Name, err)
 		}
-		if document.Version > 0 {
-			tag := etag(document.Version)
-			w.Header().Set("ETag", tag)
-			if matches(r.Header, tag) {
-				w.WriteHeader(http.StatusNotModified)
-				return nil
-			}
-		}
-		write(w, q.log, http.StatusOK, "application/json", []byte(text+"\n"))
+		show(w, r, q.log, document.Version, []byte(text+"\n"))
 		return nil
 	}
-}
-
-// matches reports whether If-None-Match names tag; weak and strong tags compare alike here (RFC 9110, 13.1.2).
-func matches(h http.Header, tag string) bool {
-	for _, one := range strings.Split(strings.Join(h.Values("If-None-Match"), ","), ",") {
-		one = strings.TrimPrefix(strings.TrimSpace(one), "W/")
-		if one == tag || one == "*" {
-			return true
-		}
-	}
-	return false
 }
 
 // sums shows the view of a document's sums.
@@ -228,6 +209,11 @@ func (q *Queries) sums(m *processing.ReadModel) func(http.ResponseWriter, *http.
 		if err != nil {
 			return fmt.Errorf("viewing document of %s: %w", m.Name, err)
 		}
-		return writeJSON(w, q.log, http.StatusOK, view)
+		body, err := encode(view)
+		if err != nil {
+			return err
+		}
+		show(w, r, q.log, 0, body)
+		return nil
 	}
 }

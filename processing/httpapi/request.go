@@ -102,12 +102,17 @@ func expectedVersion(h http.Header) (*int64, error) {
 		}
 		return new(int64(0)), nil
 	}
-	version, err := strconv.ParseInt(strings.Trim(match[0], ` "`), 10, 64)
-	if err != nil || version < 1 || len(match) > 1 || strings.TrimSpace(match[0]) != etag(version) {
-		return nil, badPrecondition("If-Match", `want one version, quoted and not weak, like "3", got %s`, strings.Join(match, ", "))
+	if found := versionTag.FindStringSubmatch(strings.TrimSpace(strings.Join(match, ","))); found != nil {
+		if version, err := strconv.ParseInt(found[1], 10, 64); err == nil {
+			return &version, nil
+		}
 	}
-	return &version, nil
+	return nil, badPrecondition("If-Match", `want one version, quoted and not weak, like "3", or the ETag of one document, got %s`, strings.Join(match, ", "))
 }
+
+// versionTag is the ETag of an answer to a command, the version, or of a query, which has a hash behind it
+// that says nothing of the aggregate.
+var versionTag = regexp.MustCompile(`^"([1-9][0-9]*)(-[0-9a-f]{16})?"$`)
 
 func badPrecondition(field, format string, args ...any) *problem {
 	p := refuse(http.StatusBadRequest, "invalid-precondition", format, args...)

@@ -66,6 +66,9 @@ type store struct {
 	fail   error
 	// catalogs counts the reads of catalogs.
 	catalogs int
+	// loads, if not nil, is called before each Load, with how many there were since it was set.
+	loads  func(n int)
+	loaded int
 }
 
 func (s *store) err(generation string) error {
@@ -87,6 +90,10 @@ func (s *store) Catalog(ctx context.Context, model string) (readstore.Catalog, e
 func (s *store) Load(ctx context.Context, b readstore.Bucket, ids []string) (map[string]string, readstore.Checkpoints, error) {
 	if err := s.err(b.Generation); err != nil {
 		return nil, nil, err
+	}
+	if s.loads != nil {
+		s.loaded++
+		s.loads(s.loaded)
 	}
 	return s.Store.Load(ctx, b, ids)
 }

@@ -206,6 +206,30 @@ func TestWorkerDoesNotTakeItsSlotBack(t *testing.T) {
 	o.check(sent, second)
 }
 
+// A worker that is told in a join that its slot is another's ends, though the session ends for another reason
+// before it polls.
+func TestFenceToldInAJoinIsHeard(t *testing.T) {
+	f := newFixture(t, 1)
+	var joined atomic.Bool
+	f.cluster.ControlKey(int16(kmsg.JoinGroup), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.KeepControl()
+		joined.Store(true)
+		resp := q.ResponseKind().(*kmsg.JoinGroupResponse)
+		resp.ErrorCode = kerr.FencedInstanceID.Code
+		return resp, nil, true
+	})
+	f.cluster.ControlKey(int16(kmsg.InitProducerID), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.KeepControl()
+		if !joined.Load() {
+			return nil, errors.New("not yet"), true
+		}
+		resp := q.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
+		return resp, nil, true
+	})
+	f.worker("slot-0").waitFenced("slot-0")
+}
+
 // stream sends place, pay and ship of one order after the other until it is stopped.
 type stream struct {
 	f    *fixture
