@@ -49,18 +49,22 @@ func (r *run) call(args ...string) (call, error) {
 	return c, err
 }
 
-// answer reads the object that the binary printed.
+// answer reads the object that the binary printed last: before it, there is one now and then on how far it is.
 func (c call) answer(into any) error {
 	text, err := os.ReadFile(c.output)
 	if err != nil {
 		return err
 	}
+	var last []byte
 	for line := range bytes.Lines(text) {
 		if bytes.HasPrefix(line, []byte("{")) {
-			return json.Unmarshal(line, into)
+			last = line
 		}
 	}
-	return fmt.Errorf("%s has no line of JSON", c.output)
+	if last == nil {
+		return fmt.Errorf("%s has no line of JSON", c.output)
+	}
+	return json.Unmarshal(last, into)
 }
 
 // verb has the binary do something to its end, and writes that down. That it fails is no error.
