@@ -124,7 +124,11 @@ func (r *run) all(ctx context.Context) error {
 	if wrong == nil {
 		wrong = r.breakQuietly(ctx)
 	}
-	for _, part := range []func(context.Context) error{r.quiet, r.caughtUp, r.dump, r.end} {
+	parts := []func(context.Context) error{r.quiet, r.caughtUp, r.dump, r.end}
+	if wrong != nil { // there was patience enough
+		parts = []func(context.Context) error{r.quiet, r.dump, r.end}
+	}
+	for _, part := range parts {
 		if ctx.Err() != nil {
 			return errors.Join(wrong, ctx.Err())
 		}

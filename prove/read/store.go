@@ -40,12 +40,18 @@ type catalog struct {
 // store reads what lies in Redis, by the keys that the product promises and with nothing of its code.
 type store struct{ client *redis.Client }
 
+// quiet drops what the client library says on its own: Redis is away on purpose.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
 func openStore(url string) (*store, error) {
 	options, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("opening Redis: %w", err)
 	}
 	options.MaxRetries, options.ContextTimeoutEnabled = -1, true
+	redis.SetLogger(quiet{})
 	return &store{redis.NewClient(options)}, nil
 }
 
