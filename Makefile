@@ -3,7 +3,7 @@
 FUZZTIME ?= 10s
 BROKERS ?= 1
 
-.PHONY: help test race lint fmt quickstart ci e2e-native e2e-containers e2e-compose e2e-external e2e-figures prove-write fuzz cover
+.PHONY: help test race lint fmt quickstart ci e2e-native e2e-containers e2e-compose e2e-external e2e-figures prove-write prove-read fuzz cover
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ e2e-figures: ## measure the embedded and the native stack, one after the other
 
 prove-write: ## prove the write side under faults (SEED=, SEEDS=, MUTANT=, SHORT=1: see prove/run)
 	@prove/run write
+
+prove-read: ## prove the read side on broken Redis processes (SEED=, RUNS=, SHORT=1: see prove/run)
+	@prove/run read
 
 fuzz: ## fuzz every fuzz target for FUZZTIME (10s) each
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \

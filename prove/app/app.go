@@ -5,6 +5,8 @@ import (
 	"github.com/ledgerline/ledgerline"
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/prove/domain/tally"
+	"github.com/ledgerline/ledgerline/prove/projection/groups"
+	"github.com/ledgerline/ledgerline/prove/projection/tallies"
 	"github.com/ledgerline/ledgerline/prove/schemas"
 )
 
@@ -13,4 +15,12 @@ var App = ledgerline.App{
 	Name:       "prove",
 	Schemas:    schemas.FS,
 	Aggregates: []*processing.Aggregate{tally.Decider.Erase()},
+}
+
+// Read is the App of the processors and the rebuild jobs: the same topics, and a read model of each kind.
+var Read = ledgerline.App{
+	Name:       App.Name,
+	Schemas:    App.Schemas,
+	Aggregates: App.Aggregates,
+	ReadModels: []*processing.ReadModel{tallies.ReadModel.Erase(), groups.ReadModel.Erase()},
 }

@@ -4,6 +4,7 @@
 // a tally are its own.
 //
 //	check [flags] FOLDER...    every folder at or below these that holds a run
+//	check -read FOLDER...      the same, of the read side
 //
 // The exit code is 1 if a law is broken; then standard error names the law, the seed, the folder and the
 // command to run it again.
@@ -35,6 +36,10 @@ type options struct {
 	aggregates, takeovers int
 	restarted             int64
 	gone                  int64
+	// of the read side: how much there must be
+	read                            bool
+	runs, rewinds, kills, rollbacks int
+	reads                           int
 }
 
 func check(args []string, stdout, stderr io.Writer) int {
@@ -49,15 +54,21 @@ func check(args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&o.takeovers, "takeovers", 0, "fewest takeovers that there must be")
 	flags.Int64Var(&o.restarted, "restarted-ms", 5000, "most that the p99 of takeovers by the same slot may be")
 	flags.Int64Var(&o.gone, "gone-ms", 15000, "most that the p99 of takeovers by another slot may be")
+	flags.BoolVar(&o.read, "read", false, "judge runs of the read side")
+	flags.IntVar(&o.runs, "runs", 0, "fewest runs that there must be of each mode of the read side")
+	flags.IntVar(&o.rewinds, "rewinds", 0, "fewest rewinds that there must be")
+	flags.IntVar(&o.kills, "rebuild-kills", 0, "fewest rebuild runs that must have been killed")
+	flags.IntVar(&o.rollbacks, "rollbacks", 0, "fewest rollbacks that there must be")
+	flags.IntVar(&o.reads, "reads", 0, "fewest queries with a position that there must be")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	report, err := judge(o, flags.Args())
+	report, broken, err := judge(o, flags.Args())
 	if err != nil {
 		fmt.Fprintln(stderr, "check:", err)
 		return 2
 	}
-	for _, v := range report.broken {
+	for _, v := range broken {
 		fmt.Fprintln(stderr, "check:", v)
 	}
 	line, err := json.Marshal(report)
@@ -66,30 +77,51 @@ func check(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	fmt.Fprintln(stdout, string(line))
-	if len(report.broken) > 0 {
+	if len(broken) > 0 {
 		return 1
 	}
 	return 0
 }
 
-func judge(o options, dirs []string) (*report, error) {
+// judge returns the report, and what is broken.
+func judge(o options, dirs []string) (report any, broken []string, err error) {
 	schemas, err := loadSchemas(o.root)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if o.read {
+		found, unfinished, err := judgeRuns(dirs, schemas, judgeReadRun)
+		if err != nil {
+			return nil, nil, err
+		}
+		r := newReadReport(o, found)
+		return r, append(r.broken, unfinished...), nil
+	}
+	found, unfinished, err := judgeRuns(dirs, schemas, judgeRun)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := newReport(o, found)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, append(r.broken, unfinished...), nil
+}
+
+// judgeRuns judges every finished run, two at a time, and says which are not finished.
+func judgeRuns[F any](dirs []string, schemas schemas, judge func(string, schemas) (F, error)) (found []F, unfinished []string, err error) {
 	folders, err := findRuns(dirs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var unfinished []string
 	folders = slices.DeleteFunc(folders, func(dir string) bool {
 		if !history.Finished(dir) {
-			unfinished = append(unfinished, dir)
+			unfinished = append(unfinished, dir+" is not finished, and not judged")
 			return true
 		}
 		return false
 	})
-	found := make([]*finding, len(folders))
+	found = make([]F, len(folders))
 	errs := make([]error, len(folders))
 	turns := make(chan struct{}, 2)
 	var all sync.WaitGroup
@@ -97,21 +129,11 @@ func judge(o options, dirs []string) (*report, error) {
 		turns <- struct{}{}
 		all.Go(func() {
 			defer func() { <-turns }()
-			found[i], errs[i] = judgeRun(dir, schemas)
+			found[i], errs[i] = judge(dir, schemas)
 		})
 	}
 	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	r, err := newReport(o, found)
-	if err != nil {
-		return nil, err
-	}
-	for _, dir := range unfinished {
-		r.broken = append(r.broken, dir+" is not finished, and not judged")
-	}
-	return r, nil
+	return found, unfinished, errors.Join(errs...)
 }
 
 // findRuns returns the folders with a run.json at or below dirs.

@@ -8,6 +8,11 @@
 //	scalings.jsonl a Scaling for every partition each time that a process left in good order or joined
 //	holds.jsonl  a Hold for everything that happened to a slot, as its process saw it on the wire
 //	log.jsonl      a Record for every committed record of every topic at the end, as a plain client reads it
+//	reads.jsonl    a Read for every query with a position, in runs of the read side, as the next four
+//	kills.jsonl    a Kill for every rebuild run that was killed
+//	verbs.jsonl    a Verb for every call of the rebuild binary that came to its end
+//	rewinds.jsonl  a Rewind for every time that a generation was seen thrown back
+//	redis.jsonl    a Stored for every key at the end
 //	end.json       is there once all of it is: what has none is not finished
 //
 // It owns the form and nothing else. It imports nothing of the product, and neither does the checker.
@@ -27,8 +32,10 @@ import (
 
 // Run says what was run.
 type Run struct {
-	// Kind is "sim" or "native".
+	// Kind is "sim", "native" or "read".
 	Kind string `json:"kind"`
+	// Mode is how Redis is broken in a run of the read side.
+	Mode string `json:"mode,omitempty"`
 	Seed uint64 `json:"seed"`
 	// Partitions is how many each topic has.
 	Partitions int32 `json:"partitions"`

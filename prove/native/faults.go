@@ -77,7 +77,7 @@ func (r *run) breakWorkers(limit context.Context, chance *rand.Rand, free chan *
 // breakWorker does one thing to a process, which is running as before when it returns, or will be soon.
 func (r *run) breakWorker(limit context.Context, chance *rand.Rand, kind string, s *slot) {
 	p := s.process()
-	if p == nil || !p.alive() {
+	if p == nil || !p.Alive() {
 		return // its supervisor waits: nothing would strike
 	}
 	switch kind {
@@ -98,17 +98,17 @@ func (r *run) breakWorker(limit context.Context, chance *rand.Rand, kind string,
 	case "worker-term":
 		s.want(false)
 		at := r.now()
-		if p.signal(syscall.SIGTERM) {
+		if p.Signal(syscall.SIGTERM) {
 			r.fault(kind, s.name, at)
-			p.within(20 * time.Second)
+			p.Within(20 * time.Second)
 		}
 		pause(limit, seconds(chance, 0, 5))
 	case "worker-twin": // two processes have one slot, until one is told so and ends
 		r.twin(limit, kind, s, seconds(chance, 3, 8))
 	case "worker-replaced": // frozen, and not there when somebody else takes its slot
-		if p.signal(syscall.SIGSTOP) {
+		if p.Signal(syscall.SIGSTOP) {
 			r.twin(limit, kind, s, seconds(chance, 1, 8))
-			p.signal(syscall.SIGCONT)
+			p.Signal(syscall.SIGCONT)
 		}
 	}
 }
@@ -124,11 +124,11 @@ func (r *run) twin(limit context.Context, kind string, s *slot, d time.Duration)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-twin.ended:
+	case <-twin.Ended:
 	case <-timer.C:
 	case <-limit.Done():
 	}
-	twin.end()
+	twin.End()
 	r.exited(s.name+"-twin", twin)
 }
 

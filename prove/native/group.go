@@ -2,30 +2,20 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/ledgerline/ledgerline/e2e/stack"
+	"github.com/ledgerline/ledgerline/prove/topics"
 )
-
-// admin calls do with a client for administrators.
-func (r *run) admin(do func(*kadm.Client) error) error {
-	cl, err := r.stack.Kafka()
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	return do(kadm.NewClient(cl))
-}
 
 // owners returns which member of the group has each partition of the commands, by its instance id. It
 // fails while the group gathers.
 func (r *run) owners(ctx context.Context) (map[int32]string, error) {
 	owners := map[int32]string{}
-	err := r.admin(func(a *kadm.Client) error {
+	err := topics.Admin(r.stack, func(a *kadm.Client) error {
 		groups, err := a.DescribeGroups(ctx, r.group)
 		if err != nil {
 			return err
@@ -97,34 +87,6 @@ func (r *run) flows(while, most time.Duration) error {
 	return nil
 }
 
-// decided returns nil once every command in the log is behind its partition's committed offset.
-func (r *run) decided(ctx context.Context) error {
-	return r.admin(func(a *kadm.Client) error {
-		ends, err := a.ListEndOffsets(ctx, commandsTopic)
-		if err == nil {
-			err = ends.Error()
-		}
-		if err != nil {
-			return err
-		}
-		committed, err := a.FetchOffsets(kadm.RequireStable(ctx), r.group)
-		if err == nil {
-			err = committed.Error()
-		}
-		if err != nil {
-			return err
-		}
-		var wrong error
-		ends.Each(func(end kadm.ListedOffset) {
-			at, _ := committed.Lookup(commandsTopic, end.Partition)
-			if at.At < end.Offset {
-				wrong = errors.Join(wrong, fmt.Errorf("partition %d is decided up to %d of %d", end.Partition, at.At, end.Offset))
-			}
-		})
-		return wrong
-	})
-}
-
 // settle waits until all that was sent is decided, once nothing is at fault any more.
 func (r *run) settle(ctx context.Context) error {
 	r.stopClients()
@@ -133,7 +95,9 @@ func (r *run) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, deciding)
 	defer cancel()
 	began := r.now()
-	if err := stack.Await(ctx, "the decision of everything", nil, r.decided); err != nil {
+	if err := stack.Await(ctx, "the decision of everything", nil, func(ctx context.Context) error {
+		return topics.Decided(ctx, r.stack, commandsTopic, r.group)
+	}); err != nil {
 		return err
 	}
 	r.say("everything is decided after %.1f s", float64(r.now()-began)/1e9)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/ledgerline/ledgerline/e2e/stack"
 	"github.com/ledgerline/ledgerline/prove/history"
+	"github.com/ledgerline/ledgerline/prove/process"
 )
 
 // memory measures one ingest process with one worker that decides commands of many aggregates: two of each,
@@ -31,7 +32,7 @@ type memory struct {
 	r       *run
 	counter *counter
 	slot    [2]int // ports of HTTP and administration
-	process *process
+	process *process.Process
 	found   history.Memory
 }
 
@@ -41,7 +42,7 @@ func (c config) memory(ctx context.Context) (found any, err error) {
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the run's folder: %w", err)
 	}
-	if err := r.build(ctx); err != nil {
+	if err := process.Build(ctx, c.dir, "ingest", "provision"); err != nil {
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -49,7 +50,7 @@ func (c config) memory(ctx context.Context) (found any, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.stack.Close(), os.RemoveAll(filepath.Join(c.dir, "stack"))) }()
-	if err := r.provision(ctx); err != nil {
+	if err := process.Provision(ctx, c.dir, c.partitions, r.connect()); err != nil {
 		return nil, err
 	}
 	ports, release, err := stack.ReservePorts(2)
@@ -69,7 +70,7 @@ func (c config) memory(ctx context.Context) (found any, err error) {
 	defer m.counter.cl.Close()
 	defer func() {
 		if m.process != nil {
-			m.process.end()
+			m.process.End()
 		}
 	}()
 	if err := m.all(ctx, k); err != nil {
@@ -116,8 +117,8 @@ func (m *memory) begin(ctx context.Context) error {
 			m.r.say("ready after %s", time.Since(began).Round(time.Millisecond))
 			break
 		}
-		if !m.process.alive() || !pause(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("ingest is not ready: %w: %s", err, m.process.lastLine())
+		if !m.process.Alive() || !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("ingest is not ready: %w: %s", err, m.process.LastLine())
 		}
 	}
 	for range 3 { // what pools hold goes with the second
@@ -140,7 +141,7 @@ func (m *memory) begin(ctx context.Context) error {
 
 // end ends the process in good order, after a look at the most memory that it had.
 func (m *memory) end(ctx context.Context) error {
-	status, err := os.Open(fmt.Sprintf("/proc/%d/status", m.process.cmd.Process.Pid))
+	status, err := os.Open(fmt.Sprintf("/proc/%d/status", m.process.Cmd.Process.Pid))
 	if err != nil {
 		return fmt.Errorf("reading the process's memory: %w", err)
 	}
@@ -151,12 +152,12 @@ func (m *memory) end(ctx context.Context) error {
 	}
 	m.found.Lives[len(m.found.Lives)-1].PeakRSS = int64(peak) << 10
 	m.r.say("%.0f MB resident at most", peak*1024/1e6)
-	m.process.signal(syscall.SIGTERM)
-	if !m.process.within(time.Minute) {
+	m.process.Signal(syscall.SIGTERM)
+	if !m.process.Within(time.Minute) {
 		return errors.New("ingest did not end within a minute of SIGTERM")
 	}
-	if code := m.process.cmd.ProcessState.ExitCode(); code != 0 {
-		return fmt.Errorf("ingest ended with %d: %s", code, m.process.lastLine())
+	if code := m.process.Cmd.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("ingest ended with %d: %s", code, m.process.LastLine())
 	}
 	return ctx.Err()
 }
@@ -226,7 +227,7 @@ func (c *counter) read(ctx context.Context, n int, version int64) error {
 }
 
 func (m *memory) get(ctx context.Context, path string) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local(m.slot[1])+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+process.Local(m.slot[1])+path, nil)
 	if err != nil {
 		return "", fmt.Errorf("asking ingest for %s: %w", path, err)
 	}

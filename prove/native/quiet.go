@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ledgerline/ledgerline/prove/history"
+	"github.com/ledgerline/ledgerline/prove/process"
 )
 
 // quiet is the part of the run in which no broker is at fault: workers die, go and come, and it is timed
@@ -86,7 +87,7 @@ func (r *run) takeover(ctx context.Context, s *slot, kind string) error {
 			}
 		}
 		if kind == "restarted" {
-			t.Back = s.process().started
+			t.Back = s.process().Started
 		}
 		r.out.Takeover(t)
 		r.figures.takeover(t)
@@ -104,7 +105,7 @@ func (r *run) scale(ctx context.Context, s *slot) error {
 	if line, err := s.terminate(ctx, 30*time.Second); err != nil {
 		return fmt.Errorf("ending %s in good order: %w: %s", s.name, err, line)
 	}
-	took := time.Duration(p.died - from)
+	took := time.Duration(p.Died - from)
 	if err := r.calm(ctx, s, "left", from); err != nil {
 		return err
 	}
@@ -156,11 +157,11 @@ func (r *run) fault(kind, target string, at int64) {
 }
 
 // freeze stops a process for a while and continues it.
-func (r *run) freeze(ctx context.Context, p *process, kind, target string, d time.Duration) {
-	if !p.signal(syscall.SIGSTOP) {
+func (r *run) freeze(ctx context.Context, p *process.Process, kind, target string, d time.Duration) {
+	if !p.Signal(syscall.SIGSTOP) {
 		return
 	}
 	r.fault(kind, target, r.now())
 	pause(ctx, d)
-	p.signal(syscall.SIGCONT)
+	p.Signal(syscall.SIGCONT)
 }

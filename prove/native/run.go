@@ -7,9 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +16,8 @@ import (
 
 	"github.com/ledgerline/ledgerline/e2e/stack"
 	"github.com/ledgerline/ledgerline/prove/history"
+	"github.com/ledgerline/ledgerline/prove/process"
+	"github.com/ledgerline/ledgerline/prove/topics"
 )
 
 const (
@@ -53,8 +53,8 @@ const (
 	outcomesTopic = "tally.outcomes"
 )
 
-// topics are all that is dumped.
-var topics = []string{commandsTopic, "tally.events", outcomesTopic, "tally.dead-letters"}
+// dumped are all topics.
+var dumped = []string{commandsTopic, "tally.events", outcomesTopic, "tally.dead-letters"}
 
 // start starts services, processes and clients. It returns what there is to close with the error.
 func start(ctx context.Context, c config) (*run, error) {
@@ -67,7 +67,7 @@ func start(ctx context.Context, c config) (*run, error) {
 	if r.out, err = history.Create(c.dir, history.Run{Kind: "native", Seed: c.seed, Partitions: int32(c.partitions), Again: again}); err != nil {
 		return nil, err
 	}
-	if err := r.build(ctx); err != nil {
+	if err := process.Build(ctx, c.dir, "ingest", "provision"); err != nil {
 		return r, err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
@@ -75,7 +75,7 @@ func start(ctx context.Context, c config) (*run, error) {
 	if r.stack, err = stack.Start(ctx, stack.Config{Provider: stack.Native, Brokers: 3, Dir: filepath.Join(c.dir, "stack"), Log: log}); err != nil {
 		return r, err
 	}
-	if err := r.provision(ctx); err != nil {
+	if err := process.Provision(ctx, c.dir, c.partitions, r.connect()); err != nil {
 		return r, err
 	}
 	ports, release, err := stack.ReservePorts(4 * c.processes)
@@ -173,35 +173,6 @@ func (r *run) chance(name string) *rand.Rand {
 	return rand.New(rand.NewPCG(r.cfg.seed, h))
 }
 
-// build builds the binaries of the proofs' App into the run's folder.
-func (r *run) build(ctx context.Context) error {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		return fmt.Errorf("looking for the proofs' module: %w", err)
-	}
-	args := append([]string{"build", "-o", r.cfg.dir}, strings.Fields(os.Getenv("PROVE_BUILD_FLAGS"))...)
-	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/ingest", "./cmd/provision")...)
-	cmd.Dir = strings.TrimSpace(string(root))
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the binaries: %w: %s", err, text)
-	}
-	return nil
-}
-
-// provision makes the topics. On a busy machine the registry's first answers may come too late for it.
-func (r *run) provision(ctx context.Context) error {
-	args := append([]string{"apply", "--partitions", strconv.Itoa(r.cfg.partitions)}, r.connect()...)
-	for tries := 1; ; tries++ {
-		text, err := exec.CommandContext(ctx, filepath.Join(r.cfg.dir, "provision"), args...).CombinedOutput()
-		if err == nil {
-			return nil
-		}
-		if tries == 5 {
-			return fmt.Errorf("provision apply: %w: %s", err, text)
-		}
-	}
-}
-
 // connect returns the flags that reach the services.
 func (r *run) connect() []string {
 	return []string{"--brokers", strings.Join(r.stack.Brokers, ","), "--registry-url", r.stack.RegistryURL, "--redis-url", r.stack.RedisURL}
@@ -233,4 +204,20 @@ func (r *run) endProcesses(ctx context.Context) error {
 		}
 	}
 	return wrong
+}
+
+// dump writes down every committed record of every topic.
+func (r *run) dump(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, deciding)
+	defer cancel()
+	return topics.Dump(ctx, r.stack, r.out.Record, dumped...)
+}
+
+// launch starts an ingest process whose output, of all its lives, is appended to a file.
+func (r *run) launch(output, instance string, http, admin int) (*process.Process, error) {
+	args := append([]string{
+		"serve", "--instance", instance, "--workers", fmt.Sprint(r.cfg.workers),
+		"--http-addr", process.Local(http), "--admin-addr", process.Local(admin),
+	}, r.connect()...)
+	return process.Start(output, r.now, filepath.Join(r.cfg.dir, "ingest"), append(args, strings.Fields(r.cfg.flags)...)...)
 }

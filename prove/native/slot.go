@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ledgerline/ledgerline/prove/process"
 )
 
 const (
@@ -29,7 +31,7 @@ type slot struct {
 	mu      sync.Mutex
 	wanted  bool
 	changed chan struct{} // closed when wanted changes
-	current *process
+	current *process.Process
 	closed  bool
 	done    chan struct{}
 }
@@ -54,7 +56,7 @@ func (s *slot) state() (wanted, closed bool, changed chan struct{}) {
 }
 
 // process is the last one, nil before the first.
-func (s *slot) process() *process {
+func (s *slot) process() *process.Process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current
@@ -81,12 +83,12 @@ func (s *slot) supervise() {
 		s.mu.Lock()
 		s.current = p
 		if s.closed { // meanwhile
-			_ = p.signal(syscall.SIGKILL)
+			_ = p.Signal(syscall.SIGKILL)
 		}
 		s.mu.Unlock()
-		<-p.ended
+		<-p.Ended
 		s.r.exited(s.name, p)
-		if p.died-p.started > int64(longLife) || p.cmd.ProcessState.ExitCode() < 0 { // killed: that is ours
+		if p.Died-p.Started > int64(longLife) || p.Cmd.ProcessState.ExitCode() < 0 { // killed: that is ours
 			backoff = firstBackoff
 		}
 		if wanted, _, changed := s.state(); wanted {
@@ -111,13 +113,13 @@ func (s *slot) instances() map[string]bool {
 }
 
 // url is where it takes commands.
-func (s *slot) url() string { return "http://" + local(s.ports[0]) }
+func (s *slot) url() string { return "http://" + process.Local(s.ports[0]) }
 
 // ready asks the admin address.
 func (s *slot) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local(s.ports[1])+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+process.Local(s.ports[1])+"/readyz", nil)
 	if err != nil {
 		return err
 	}
@@ -136,11 +138,11 @@ func (s *slot) ready(ctx context.Context) error {
 // kill kills the process and returns when, false if there was none to kill.
 func (s *slot) kill() (at int64, ok bool) {
 	p := s.process()
-	if p == nil || !p.alive() {
+	if p == nil || !p.Alive() {
 		return 0, false
 	}
 	at = s.r.now()
-	return at, p.signal(syscall.SIGKILL)
+	return at, p.Signal(syscall.SIGKILL)
 }
 
 // terminate asks the process to end, in good order, and returns its last line with what was wrong.
@@ -149,22 +151,22 @@ func (s *slot) terminate(ctx context.Context, patience time.Duration) (string, e
 	if p == nil {
 		return "", nil
 	}
-	if !p.signal(syscall.SIGTERM) {
-		return p.lastLine(), nil // it had ended
+	if !p.Signal(syscall.SIGTERM) {
+		return p.LastLine(), nil // it had ended
 	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case <-p.ended:
+	case <-p.Ended:
 	case <-ctx.Done():
 		return "", ctx.Err()
 	case <-timer.C:
-		return p.lastLine(), fmt.Errorf("it did not end in %s", patience)
+		return p.LastLine(), fmt.Errorf("it did not end in %s", patience)
 	}
-	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-		return p.lastLine(), fmt.Errorf("it ended with %s", p.cmd.ProcessState)
+	if code := p.Cmd.ProcessState.ExitCode(); code != 0 {
+		return p.LastLine(), fmt.Errorf("it ended with %s", p.Cmd.ProcessState)
 	}
-	return p.lastLine(), nil
+	return p.LastLine(), nil
 }
 
 // close ends the process and its supervisor.
@@ -176,16 +178,16 @@ func (s *slot) close() {
 	p := s.current
 	s.mu.Unlock()
 	if p != nil {
-		p.end()
+		p.End()
 	}
 	<-s.done
 }
 
 // exited keeps how a process ended.
-func (r *run) exited(name string, p *process) {
-	line := p.lastLine()
-	r.figures.exit(p.cmd.ProcessState.String(), line)
-	r.note(name, fmt.Sprintf("%s after %.1f s: %s", p.cmd.ProcessState, float64(p.died-p.started)/1e9, line))
+func (r *run) exited(name string, p *process.Process) {
+	line := p.LastLine()
+	r.figures.exit(p.Cmd.ProcessState.String(), line)
+	r.note(name, fmt.Sprintf("%s after %.1f s: %s", p.Cmd.ProcessState, float64(p.Died-p.Started)/1e9, line))
 }
 
 // note appends a line to exits.txt.
