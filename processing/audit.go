@@ -9,8 +9,9 @@ import (
 	"github.com/ledgerline/ledgerline/readstore"
 )
 
-// auditEvery is how often a processor looks for what its store has lost. A write finds it too; but while
-// no event comes there is none, and a store that is emptied or restored drops no connection.
+// auditEvery is how often a processor looks for what its store has lost where it has not written since. A
+// write finds it too; but while no event comes there is none, and a store that is emptied or restored drops
+// no connection.
 const auditEvery = 3 * time.Second
 
 // adopt believes the store: what is held of the bucket is forgotten. It reports whether the store was
@@ -23,16 +24,17 @@ func (b *bucketState) adopt(stored readstore.Checkpoints) (behind bool) {
 		b.change = newChange()
 	}
 	b.drop()
-	b.checkpoints = stored
+	b.checkpoints, b.confirmed = stored, time.Now()
 	return behind
 }
 
-// Audit compares the checkpoints in the store with those that the follower believes to be there. The
-// sources in rewind must be read again from the offset given there.
-func (f *Follower) Audit(ctx context.Context) (rewind map[readstore.Source]int64, err error) {
+// Audit compares the checkpoints in the store with those that the follower believes to be there, of the
+// buckets of which it has not been told since. The sources in rewind must be read again from the offset
+// given there.
+func (f *Follower) Audit(ctx context.Context, since time.Time) (rewind map[readstore.Source]int64, err error) {
 	moved := map[readstore.Source]bool{}
 	for n, b := range f.buckets {
-		if b == nil {
+		if b == nil || b.confirmed.After(since) {
 			continue
 		}
 		_, stored, err := f.cfg.Store.Load(ctx, f.bucket(n), nil)
@@ -46,6 +48,7 @@ func (f *Follower) Audit(ctx context.Context) (rewind map[readstore.Source]int64
 			}
 		}
 		if len(differ) == 0 {
+			b.confirmed = time.Now()
 			continue
 		}
 		if err := f.check(stored); err != nil {

@@ -183,6 +183,19 @@ func (s *shakyStore) Load(ctx context.Context, b readstore.Bucket, ids []string)
 	return s.Store.Load(ctx, b, ids)
 }
 
+// Catalog and UpdateCatalog are the store's of the moment.
+func (s *shakyStore) Catalog(ctx context.Context, model string) (readstore.Catalog, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Store.Catalog(ctx, model)
+}
+
+func (s *shakyStore) UpdateCatalog(ctx context.Context, model string, c readstore.Catalog) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Store.UpdateCatalog(ctx, model, c)
+}
+
 // breakNext makes the next write break a bucket.
 func (s *shakyStore) breakNext() {
 	s.mu.Lock()
@@ -192,9 +205,11 @@ func (s *shakyStore) breakNext() {
 
 // rollBack makes the store what it was after n writes. Catalogs stay.
 func (s *shakyStore) rollBack(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	fresh := memstore.New()
 	for _, model := range []*ReadModel{documents, operations} {
-		c, _ := s.Catalog(context.Background(), model.Name)
+		c, _ := s.Store.Catalog(context.Background(), model.Name)
 		c.Revision = ""
 		if err := fresh.UpdateCatalog(context.Background(), model.Name, c); err != nil {
 			panic(err)

@@ -54,6 +54,8 @@ type bucketState struct {
 	checkpoints readstore.Checkpoints
 	documents   map[string]*shown // of a model keyed as its events are
 	bytes       int               // of documents
+	// confirmed is when the store last told that the checkpoints are these.
+	confirmed time.Time
 	// change is set once the store was found behind: what is written from there on is a history of its
 	// own, which must not be mistaken for the one before.
 	change string
@@ -173,7 +175,7 @@ func (f *Follower) load(ctx context.Context) error {
 			if err := f.check(checkpoints); err != nil {
 				return err
 			}
-			f.buckets[n] = &bucketState{checkpoints: checkpoints, documents: map[string]*shown{}}
+			f.buckets[n] = &bucketState{checkpoints: checkpoints, documents: map[string]*shown{}, confirmed: time.Now()}
 		}
 	}
 	return nil
@@ -242,6 +244,7 @@ func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.
 			for _, a := range w.Advances {
 				b.checkpoints[a.Source] = a.To
 			}
+			b.confirmed = time.Now()
 			continue
 		}
 		f.cfg.Metrics.conflicts.WithLabelValues(f.model.Name).Inc()

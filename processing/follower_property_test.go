@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -51,7 +52,7 @@ func (r *reader) step(l *sliceLog, only []readstore.Source, n int) error {
 
 // audit has the follower look for what the store has lost.
 func (r *reader) audit() error {
-	rewind, err := r.f.Audit(context.Background())
+	rewind, err := r.f.Audit(context.Background(), time.Now())
 	maps.Copy(r.positions, rewind)
 	return err
 }

@@ -34,7 +34,6 @@ type Processor struct {
 	often     *slog.Logger // takes what would be said again and again
 	sources   map[readstore.Source]bool
 	followers map[string]*Follower // by model and generation
-	audited   time.Time
 }
 
 // NewProcessor checks the configuration.
@@ -137,13 +136,11 @@ func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, er
 	return from, err
 }
 
-// audit has every follower look for what its store has lost, now and then.
+// audit has every follower look for what its store has lost.
 func (p *Processor) audit(ctx context.Context, moved map[readstore.Source]int64) error {
-	if time.Since(p.audited) < auditEvery {
-		return nil
-	}
+	since := time.Now().Add(-auditEvery)
 	for key, f := range p.followers {
-		again, err := f.Audit(ctx)
+		again, err := f.Audit(ctx, since)
 		if errors.Is(err, readstore.ErrBroken) {
 			p.giveUp(ctx, key, f, err)
 			continue
@@ -153,7 +150,6 @@ func (p *Processor) audit(ctx context.Context, moved map[readstore.Source]int64)
 		}
 		maps.Copy(moved, again)
 	}
-	p.audited = time.Now()
 	return nil
 }
 
