@@ -27,7 +27,7 @@ type FollowerConfig struct {
 	Generation readstore.Generation
 	Store      readstore.Writer
 	// CacheBytes bounds the documents of a model keyed as its events are that are held in memory between
-	// runs, by the length of their JSON and ids. Defaults to 64 MiB.
+	// runs, by the length of their JSON and ids; a run adds its own to them. Defaults to 64 MiB.
 	CacheBytes int
 	// Log is told of refused writes: give it one made by [Sparing].
 	Log *slog.Logger

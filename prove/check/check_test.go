@@ -316,16 +316,6 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// TestRunWithoutLog: nothing can be said of it, and it does not pass.
-func TestRunWithoutLog(t *testing.T) {
-	s := newStory(t)
-	s.decide(s.send("z", add("t-9", 1, 3)))
-	s.records = nil
-	if code, line, said := s.judge(); code != 1 || !strings.Contains(said, "has no log") || !strings.Contains(line, `"seeds":0,`) || !strings.Contains(line, `"lost":0,`) {
-		t.Errorf("exit code %d: %s%s", code, line, said)
-	}
-}
-
 func TestMemory(t *testing.T) {
 	s := newStory(t)
 	s.decide(s.send("z", add("t-9", 1, 3)))

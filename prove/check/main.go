@@ -169,8 +169,6 @@ type finding struct {
 	details []violation
 	// whole says that the run has what a history needs to be worth checking.
 	whole bool
-	// undumped says that it did not come to its log being written down: nothing is judged then.
-	undumped bool
 }
 
 type violation struct{ law, detail string }
@@ -211,10 +209,6 @@ func judgeRun(dir string, schemas schemas) (*finding, error) {
 		return nil, err
 	}
 	f := &finding{dir: dir, run: run, faults: map[string]int{}, takeovers: takeovers, counts: map[string]int{}}
-	if len(records) == 0 && len(ops) > 0 {
-		f.undumped = true
-		return f, nil
-	}
 	for _, fault := range faults {
 		f.faults[fault.Kind]++
 	}

@@ -54,10 +54,6 @@ func newReport(o options, found []*finding) (*report, error) {
 	simulated, told := map[string]int{}, map[string]int{}
 	var takeovers []history.Takeover
 	for _, f := range found {
-		if f.undumped {
-			r.broken = append(r.broken, f.dir+" has no log, and is not judged")
-			continue
-		}
 		r.add(f, simulated)
 		takeovers = append(takeovers, f.takeovers...)
 		for law, n := range f.counts {

@@ -46,6 +46,7 @@ type run struct {
 	repeats      repeats
 	figures      figures
 	release      func()
+	whole        bool // its log is written down
 }
 
 const (
@@ -151,7 +152,11 @@ func (r *run) close() {
 	for _, binary := range []string{"ingest", "provision"} {
 		_ = os.Remove(filepath.Join(r.cfg.dir, binary))
 	}
-	if err := r.out.Close(); err != nil {
+	end := r.out.Close
+	if !r.whole { // without the log there is nothing to judge by
+		end = r.out.Abandon
+	}
+	if err := end(); err != nil {
 		r.say("%v", err)
 	}
 }
@@ -210,7 +215,9 @@ func (r *run) endProcesses(ctx context.Context) error {
 func (r *run) dump(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, deciding)
 	defer cancel()
-	return topics.Dump(ctx, r.stack, r.out.Record, dumped...)
+	err := topics.Dump(ctx, r.stack, r.out.Record, dumped...)
+	r.whole = err == nil
+	return err
 }
 
 // launch starts an ingest process whose output, of all its lives, is appended to a file.

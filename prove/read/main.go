@@ -12,10 +12,10 @@
 //	kill-rdb   kill -9, with a save point of seconds before: what was written since is lost
 //	replica    a replica that lacks the last writes is promoted, and the master killed
 //
-// The last time is when no command comes any more. Once all are decided and the read models have caught up, the log of events and what lies in
-// Redis are written down with everything that was done and seen, in the form of package history. It judges
-// nothing: the checker reads the folder. Exit 1 means that the run did not come to its end; the folder then
-// holds what there was.
+// The last time is when no command comes any more. Once all are decided and the read models have caught up,
+// the log of events and what lies in Redis are written down with everything that was done and seen, in the
+// form of package history. It judges nothing: the checker reads the folder. Exit 1 means that the run did
+// not come to its end; the folder then holds what there was.
 package main
 
 import (
