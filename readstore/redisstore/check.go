@@ -14,9 +14,28 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// failoverWait is how long a cluster is given to replace a master that does not answer.
+const failoverWait = 15 * time.Second
+
 // Check asks every master whether read models are safe there. It refuses a replica, and a server that
-// evicts keys when its memory is full; what a server does not let it ask, it takes as well.
+// evicts keys when its memory is full; what a server does not let it ask, it takes as well. It waits 15 s
+// for a cluster in which a master does not answer, until a replica has taken its place.
 func (s *Store) Check(ctx context.Context) error {
+	_, isCluster := s.client.(*redis.ClusterClient)
+	for began := time.Now(); ; {
+		err := s.check(ctx)
+		if !isCluster || !IsAway(err) || time.Since(began) > failoverWait {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Store) check(ctx context.Context) error {
 	return s.eachMaster(ctx, func(ctx context.Context, client redis.UniversalClient) error {
 		if err := client.Ping(ctx).Err(); err != nil {
 			if said := greeting(ctx, client); said != nil {

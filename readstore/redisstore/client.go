@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"time"
 
@@ -37,6 +38,8 @@ type ClientConfig struct {
 	Password func() (string, error)
 	// User is who authenticates with Password. Defaults to Redis's default user.
 	User string
+	// Dial makes connections, such as through a proxy; with TLS, it makes those too. Defaults to the library's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // NewClient returns a client. It uses no network yet; the caller closes it. Its commands honour the
@@ -62,7 +65,7 @@ func NewClient(cfg ClientConfig) (redis.UniversalClient, error) {
 		options.DialTimeout, options.ReadTimeout, options.WriteTimeout = dialTimeout, answerTimeout, answerTimeout
 		options.ContextTimeoutEnabled, options.DisableIdentity = true, true
 		options.MaintNotificationsConfig = quietly
-		options.CredentialsProviderContext = credentials
+		options.CredentialsProviderContext, options.Dialer = credentials, cfg.Dial
 		if options.TLSConfig != nil {
 			options.TLSConfig.RootCAs = cfg.RootCAs
 		}
@@ -75,7 +78,7 @@ func NewClient(cfg ClientConfig) (redis.UniversalClient, error) {
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = dialTimeout, answerTimeout, answerTimeout
 	options.ContextTimeoutEnabled, options.DisableIdentity = true, true
 	options.MaintNotificationsConfig = quietly
-	options.CredentialsProviderContext = credentials
+	options.CredentialsProviderContext, options.Dialer = credentials, cfg.Dial
 	if options.TLSConfig != nil {
 		options.TLSConfig.RootCAs = cfg.RootCAs
 	}
