@@ -22,5 +22,5 @@ var Read = ledgerline.App{
 	Name:       App.Name,
 	Schemas:    App.Schemas,
 	Aggregates: App.Aggregates,
-	ReadModels: []*processing.ReadModel{tallies.ReadModel.Erase(), groups.ReadModel.Erase()},
+	ReadModels: []*processing.ReadModel{tallies.ReadModel(1).Erase(), groups.ReadModel(1).Erase()},
 }

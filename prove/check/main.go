@@ -39,7 +39,7 @@ type options struct {
 	// of the read side: how much there must be
 	read                            bool
 	runs, rewinds, kills, rollbacks int
-	reads                           int
+	reads, seeds                    int
 }
 
 func check(args []string, stdout, stderr io.Writer) int {
@@ -49,7 +49,7 @@ func check(args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.root, "root", ".", "the repository, for its .avsc files")
 	flags.IntVar(&o.floor, "floor", 0, "how often each kind of fault must have struck in simulation")
 	flags.StringVar(&o.mutants, "mutants", "", "file with what became of the mutants, a line of JSON each")
-	flags.StringVar(&o.memory, "memory", "", "file with what was measured of memory")
+	flags.StringVar(&o.memory, "memory", "", "file with what was measured of memory, of workers or of rebuild jobs")
 	flags.IntVar(&o.aggregates, "aggregates", 0, "fewest aggregates that memory must be measured of")
 	flags.IntVar(&o.takeovers, "takeovers", 0, "fewest takeovers that there must be")
 	flags.Int64Var(&o.restarted, "restarted-ms", 5000, "most that the p99 of takeovers by the same slot may be")
@@ -60,6 +60,7 @@ func check(args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&o.kills, "rebuild-kills", 0, "fewest rebuild runs that must have been killed")
 	flags.IntVar(&o.rollbacks, "rollbacks", 0, "fewest rollbacks that there must be")
 	flags.IntVar(&o.reads, "reads", 0, "fewest queries with a position that there must be")
+	flags.IntVar(&o.seeds, "seeds", 0, "fewest runs of the read side that there must be in simulation")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -94,7 +95,10 @@ func judge(o options, dirs []string) (report any, broken []string, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		r := newReadReport(o, found)
+		r, err := newReadReport(o, found)
+		if err != nil {
+			return nil, nil, err
+		}
 		return r, append(r.broken, unfinished...), nil
 	}
 	found, unfinished, err := judgeRuns(dirs, schemas, judgeRun)

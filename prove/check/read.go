@@ -18,13 +18,19 @@ const (
 	staleReads       = "stale_reads_after_position"
 	restartedAtZero  = "restarted_from_zero"
 	verifyMismatches = "verify_mismatches"
-	floor            = "floor"
+	mixedReads       = "mixed_generation_reads"
+	tamperedFound    = "tampered_found"
+	promotedBehind   = "promoted_behind"
+	// brokenGenerations are those in which a write stopped half-way.
+	brokenGenerations = "broken_generations"
+	floor             = "floor"
 )
 
 // readFinding is what came of judging one run of the read side.
 type readFinding struct {
 	*finding
 	events, reads, rewinds, kills, rollbacks int
+	tampered, tamperedFound                  int
 }
 
 func judgeReadRun(dir string, schemas schemas) (*readFinding, error) {
@@ -41,7 +47,7 @@ func judgeReadRun(dir string, schemas schemas) (*readFinding, error) {
 		f.faults[fault.Kind]++
 	}
 	for _, kind := range run.Kinds {
-		if f.faults[kind] == 0 {
+		if run.Kind == "read" && f.faults[kind] == 0 {
 			f.broke(floor, "fault %s never struck", kind)
 		}
 	}
@@ -79,6 +85,22 @@ func (f *readFinding) checkDone(dir string, folded *folded) error {
 			return fmt.Errorf("reading what a reader of %s saw: %w", dir, err)
 		}
 	}
+	walks, err := history.Walks(dir)
+	if err != nil {
+		return err
+	}
+	for _, w := range walks {
+		if err := f.checkWalk(folded, w); err != nil {
+			return fmt.Errorf("reading what a reader of %s saw: %w", dir, err)
+		}
+	}
+	tampers, err := history.Tampers(dir)
+	if err != nil {
+		return err
+	}
+	for _, t := range tampers {
+		f.checkTamper(t)
+	}
 	kills, err := history.Kills(dir)
 	if err != nil {
 		return err
@@ -96,6 +118,11 @@ func (f *readFinding) checkDone(dir string, folded *folded) error {
 			f.broke(verifyMismatches, "rebuild verify of %s, generation %s, found %d differences", v.Model, v.Generation, v.Differences)
 		case v.Name == "rollback" && v.Exit == 0:
 			f.rollbacks++
+		}
+		for key, end := range v.Ends {
+			if v.Reached[key] < end {
+				f.broke(promotedBehind, "generation %s of %s was promoted while %s was at %d of %d", v.Generation, v.Model, key, v.Reached[key], end)
+			}
 		}
 	}
 	rewinds, err := history.Rewinds(dir)
@@ -118,6 +145,15 @@ func (f *readFinding) checkKill(k history.Kill) {
 	}
 }
 
+// readPosition reads a position as clients are told it: tally/partition@offset.
+func readPosition(s string) (place, error) {
+	_, at, ok := strings.Cut(s, "/")
+	if !ok {
+		return place{}, fmt.Errorf("no position: %q", s)
+	}
+	return readPlace(at)
+}
+
 // checkRead wants a query with a position to show the effects of that command: of a tally, a state that it
 // had at that command or later; of a group, no fewer events than it had of that partition up to there, which
 // is less than what there was of all.
@@ -126,11 +162,7 @@ func (f *readFinding) checkRead(folded *folded, r history.Read) error {
 	if r.Status != 200 && r.Status != 404 {
 		return nil // it says that it cannot tell
 	}
-	_, at, ok := strings.Cut(r.Position, "/")
-	if !ok {
-		return fmt.Errorf("no position: %q", r.Position)
-	}
-	position, err := readPlace(at)
+	position, err := readPosition(r.Position)
 	if err != nil {
 		return err
 	}
@@ -200,7 +232,7 @@ func fold(l *commandLog) (*folded, error) {
 				sum += states[len(states)-1].sum
 			}
 			f.tallies[e.tally] = append(states, state{sum, e.input})
-			f.group(e.tally).add(e.tally, p, e.input, delta)
+			f.group(groupOf(e.tally)).add(e.tally, p, e.input, delta)
 			end, command = e.offset+1, e.input
 		}
 		f.ends, f.commands = append(f.ends, end), append(f.commands, command)
@@ -220,8 +252,7 @@ func groupOf(tally string) string {
 	return "g-" + strconv.Itoa(int(h%groups))
 }
 
-func (f *folded) group(tally string) *groupTotal {
-	id := groupOf(tally)
+func (f *folded) group(id string) *groupTotal {
 	if f.groups[id] == nil {
 		f.groups[id] = &groupTotal{tallies: map[string]bool{}, inputs: map[int32][]int64{}}
 	}

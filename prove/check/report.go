@@ -33,10 +33,15 @@ type report struct {
 	Aggregates       int            `json:"aggregates"`
 	RSS              int64          `json:"rss_mb"`
 	DedupeBytes      int64          `json:"dedupe_bytes_per_id"`
-	Mutants          int            `json:"mutants"`
-	MutantsCaught    int            `json:"mutants_caught"`
+	mutantCount
 
 	broken []string
+}
+
+// mutantCount says how many mutants there were, and how many a law found.
+type mutantCount struct {
+	Mutants       int `json:"mutants"`
+	MutantsCaught int `json:"mutants_caught"`
 }
 
 // mutant is what became of one.
@@ -74,9 +79,11 @@ func newReport(o options, found []*finding) (*report, error) {
 			r.broken = append(r.broken, fmt.Sprintf("law %s is broken: %s (seed %d, %s); again: %s", d.law, d.detail, f.run.Seed, f.dir, f.run.Again))
 		}
 	}
-	r.checkFloor(o.floor, simulated)
+	r.broken = append(r.broken, belowFloor(o.floor, simulated)...)
 	r.checkTakeovers(o, takeovers)
-	return r, errors.Join(r.checkMemory(o), r.readMutants(o.mutants))
+	uncaught, err := r.readMutants(o.mutants)
+	r.broken = append(r.broken, uncaught...)
+	return r, errors.Join(r.checkMemory(o), err)
 }
 
 func (r *report) add(f *finding, simulated map[string]int) {
@@ -94,16 +101,15 @@ func (r *report) add(f *finding, simulated map[string]int) {
 	}
 }
 
-// checkFloor wants every kind of fault to have struck often enough where it is simulated.
-func (r *report) checkFloor(floor int, struck map[string]int) {
-	var short []string
+// belowFloor returns which kinds of faults did not strike often enough where they are simulated.
+func belowFloor(floor int, struck map[string]int) (short []string) {
 	for kind, n := range struck {
 		if n < floor {
 			short = append(short, fmt.Sprintf("law floor is broken: fault %s struck %d times, want %d", kind, n, floor))
 		}
 	}
 	slices.Sort(short)
-	r.broken = append(r.broken, short...)
+	return short
 }
 
 // checkTakeovers works out the 99th percentiles of takeovers beside which no broker was at fault.
@@ -182,27 +188,28 @@ func (r *report) checkMemory(o options) error {
 
 func ceil(n, by int64) int64 { return (n + by - 1) / by }
 
-func (r *report) readMutants(name string) error {
+// readMutants counts the mutants of a file, and returns those that nothing caught.
+func (c *mutantCount) readMutants(name string) (uncaught []string, err error) {
 	if name == "" {
-		return nil
+		return nil, nil
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return fmt.Errorf("reading what became of the mutants: %w", err)
+		return nil, fmt.Errorf("reading what became of the mutants: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	for d := json.NewDecoder(f); ; {
 		var m mutant
 		if err := d.Decode(&m); errors.Is(err, io.EOF) {
-			return nil
+			return uncaught, nil
 		} else if err != nil {
-			return fmt.Errorf("reading %s: %w", name, err)
+			return nil, fmt.Errorf("reading %s: %w", name, err)
 		}
-		r.Mutants++
+		c.Mutants++
 		if m.Caught {
-			r.MutantsCaught++
+			c.MutantsCaught++
 		} else {
-			r.broken = append(r.broken, "law mutants_caught is broken: nothing caught "+m.Name)
+			uncaught = append(uncaught, "law mutants_caught is broken: nothing caught "+m.Name)
 		}
 	}
 }

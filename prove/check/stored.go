@@ -39,18 +39,20 @@ func (f *readFinding) checkStored(folded *folded, stored []history.Stored) {
 	for _, model := range []string{tallySums, groupTotals} {
 		head := "prove:{" + model + "}:"
 		active := keys[head+"active"].Text
+		f.checkRetired(model, keys[head+"generations"].Fields)
 		var generation struct {
 			State   string
 			Buckets int
+			Code    int `json:"code_version"`
 		}
 		text, ok := keys[head+"generations"].Fields[active]
 		if !ok || json.Unmarshal([]byte(text), &generation) != nil || generation.State != "ready" || generation.Buckets < 1 {
 			f.broke(lost, "%s has no active generation that is ready: %q, %s", model, active, text)
 			continue
 		}
-		want := folded.tallyBuckets()
+		want := folded.tallyBuckets(generation.Code)
 		if model == groupTotals {
-			want = folded.groupBuckets(generation.Buckets)
+			want = folded.groupBuckets(generation.Buckets, generation.Code)
 		}
 		if generation.Buckets != len(want) {
 			f.broke(lost, "generation %s of %s has %d buckets, want %d", active, model, generation.Buckets, len(want))
@@ -60,6 +62,16 @@ func (f *readFinding) checkStored(folded *folded, stored []history.Stored) {
 		for n, got := range readBuckets(tag, keys, len(want), f) {
 			f.checkBucket(fmt.Sprintf("%s%d}", tag, n), want[n], got)
 			f.checkCheckpoints(fmt.Sprintf("%s%d}", tag, n), folded, model, n, got.checkpoints)
+		}
+	}
+}
+
+// checkRetired wants no generation of a run on real services to have been broken by a write: nobody prunes there,
+// and nothing that is done to Redis stops a script half-way.
+func (f *readFinding) checkRetired(model string, generations map[string]string) {
+	for id, text := range generations {
+		if f.run.Kind == "read" && strings.Contains(text, `"state":"retired"`) {
+			f.broke(brokenGenerations, "a write to generation %s of %s stopped half-way", id, model)
 		}
 	}
 }
@@ -94,19 +106,27 @@ func readBuckets(tag string, keys map[string]history.Stored, n int, f *readFindi
 }
 
 // tallyBuckets are those of a model keyed as its events are: a bucket for each partition.
-func (f *folded) tallyBuckets() []bucket {
+func (f *folded) tallyBuckets(code int) []bucket {
 	buckets := make([]bucket, f.partitions)
 	for i := range buckets {
 		buckets[i].docs = map[string]string{}
 	}
 	for tally, states := range f.tallies {
 		last := states[len(states)-1]
-		buckets[home(tally, f.partitions)].docs[tally] = fmt.Sprintf(`{"version":%d,"sum":%d}`, len(states), last.sum)
+		buckets[home(tally, f.partitions)].docs[tally] = fmt.Sprintf(`{"version":%d,"sum":%d%s}`, len(states), last.sum, marked(code))
 	}
 	return buckets
 }
 
-func (f *folded) groupBuckets(n int) []bucket {
+// marked is what JSON of a code version has last.
+func marked(code int) string {
+	if code == 1 {
+		return ""
+	}
+	return fmt.Sprintf(`,"code":%d`, code)
+}
+
+func (f *folded) groupBuckets(n, code int) []bucket {
 	buckets := make([]bucket, n)
 	for i := range buckets {
 		buckets[i] = bucket{sums: map[string]string{}, entries: map[string]string{}, index: map[string]float64{}, rank: map[string]float64{}}
@@ -115,8 +135,11 @@ func (f *folded) groupBuckets(n int) []bucket {
 		b := buckets[bucketOf(id, n)]
 		b.sums[id+"/events"], b.sums[id+"/total"] = strconv.FormatInt(g.events, 10), strconv.FormatInt(g.total, 10)
 		b.index[id+"/s/events"], b.index[id+"/s/total"], b.rank[id] = 0, 0, float64(g.total)
+		if code != 1 {
+			b.sums[id+"/codes"], b.index[id+"/s/codes"] = strconv.FormatInt(g.events*int64(code), 10), 0
+		}
 		for tally := range g.tallies {
-			b.entries[id+"/"+tally] = fmt.Sprintf(`{"version":%d}`, len(f.tallies[tally]))
+			b.entries[id+"/"+tally] = fmt.Sprintf(`{"version":%d%s}`, len(f.tallies[tally]), marked(code))
 			b.index[id+"/e/"+tally] = 0
 		}
 	}

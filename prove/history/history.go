@@ -8,7 +8,9 @@
 //	scalings.jsonl a Scaling for every partition each time that a process left in good order or joined
 //	holds.jsonl  a Hold for everything that happened to a slot, as its process saw it on the wire
 //	log.jsonl      a Record for every committed record of every topic at the end, as a plain client reads it
-//	reads.jsonl    a Read for every query with a position, in runs of the read side, as the next four
+//	reads.jsonl    a Read for every query with a position, in runs of the read side, as the next six
+//	walks.jsonl    a Walk for every list that was read page by page
+//	tampers.jsonl  a Tamper for everything that was changed in Redis at the end, for verify to find
 //	kills.jsonl    a Kill for every rebuild run that was killed
 //	verbs.jsonl    a Verb for every call of the rebuild binary that came to its end
 //	rewinds.jsonl  a Rewind for every time that a generation was seen thrown back
@@ -59,6 +61,21 @@ type Life struct {
 	// HeapAtStart is live once the process is ready, before it decides anything: it holds the ids.
 	HeapAtStart int64 `json:"heap_at_start"`
 	// PeakRSS is the most resident memory that it had.
+	PeakRSS int64 `json:"peak_rss"`
+}
+
+// RebuildMemory is what rebuild jobs need. It is no part of a run: a file has one such object.
+type RebuildMemory struct {
+	// Scales are a log, and the same grown to ten times its length.
+	Scales []RebuildScale `json:"scales"`
+}
+
+// RebuildScale is one length of the log.
+type RebuildScale struct {
+	Tallies int `json:"tallies"`
+	// Offsets are how many the events topic had.
+	Offsets int64 `json:"offsets"`
+	// PeakRSS is the most resident memory that a job had, in bytes.
 	PeakRSS int64 `json:"peak_rss"`
 }
 

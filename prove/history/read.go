@@ -17,6 +17,33 @@ type Read struct {
 	Body   string `json:"body"`
 }
 
+// Walk is a list read from its first page to its last, or as far as it went, each page with the position of
+// what its reader had seen written.
+type Walk struct {
+	At        int64  `json:"at"`
+	Return    int64  `json:"return"`
+	Processor string `json:"processor"`
+	// Group is whose entries are listed, "" for the ranked list of all groups.
+	Group    string `json:"group,omitempty"`
+	Tally    string `json:"tally"`
+	Position string `json:"position"`
+	// Pages are the bodies of the answers with status 200; Ended says that the last of them named no next one.
+	Pages []string `json:"pages"`
+	Ended bool     `json:"ended"`
+}
+
+// Tamper is something that was changed in Redis behind the product's back, and what verify said of it.
+type Tamper struct {
+	Model      string `json:"model"`
+	Generation string `json:"generation"`
+	// What says what was done, to which Field of which Key.
+	What  string `json:"what"`
+	Key   string `json:"key"`
+	Field string `json:"field"`
+	// Said are the differences that verify named.
+	Said []string `json:"said"`
+}
+
 // Offsets are checkpoints' offsets, by bucket and source: "11 tally/3".
 type Offsets map[string]int64
 
@@ -49,6 +76,10 @@ type Verb struct {
 	Said string `json:"said"`
 	// Differences is how many verify counted.
 	Differences int64 `json:"differences,omitempty"`
+	// Ends are where the log ended when promote was called, Reached what the generation had right after, for each
+	// of its checkpoints. None if Redis lost something meanwhile, or promote failed.
+	Ends    Offsets `json:"ends,omitempty"`
+	Reached Offsets `json:"reached,omitempty"`
 }
 
 // Rewind is a generation some of whose checkpoints were seen lower than before.
@@ -75,6 +106,12 @@ type Stored struct {
 // Read adds a line.
 func (w *Writer) Read(r Read) { w.add("reads.jsonl", r) }
 
+// Walk adds a line.
+func (w *Writer) Walk(l Walk) { w.add("walks.jsonl", l) }
+
+// Tamper adds a line.
+func (w *Writer) Tamper(t Tamper) { w.add("tampers.jsonl", t) }
+
 // Kill adds a line.
 func (w *Writer) Kill(k Kill) { w.add("kills.jsonl", k) }
 
@@ -89,6 +126,12 @@ func (w *Writer) Stored(s Stored) { w.add("redis.jsonl", s) }
 
 // Reads reads a folder's file of them.
 func Reads(dir string) ([]Read, error) { return read[Read](dir, "reads.jsonl") }
+
+// Walks reads a folder's file of them.
+func Walks(dir string) ([]Walk, error) { return read[Walk](dir, "walks.jsonl") }
+
+// Tampers reads a folder's file of them.
+func Tampers(dir string) ([]Tamper, error) { return read[Tamper](dir, "tampers.jsonl") }
 
 // Kills reads a folder's file of them.
 func Kills(dir string) ([]Kill, error) { return read[Kill](dir, "kills.jsonl") }

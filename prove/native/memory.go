@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -130,7 +128,7 @@ func (m *memory) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	heap, err := figure(strings.NewReader(text), "go_memstats_heap_alloc_bytes ")
+	heap, err := process.Figure(strings.NewReader(text), "go_memstats_heap_alloc_bytes ")
 	if err != nil {
 		return err
 	}
@@ -141,17 +139,12 @@ func (m *memory) begin(ctx context.Context) error {
 
 // end ends the process in good order, after a look at the most memory that it had.
 func (m *memory) end(ctx context.Context) error {
-	status, err := os.Open(fmt.Sprintf("/proc/%d/status", m.process.Cmd.Process.Pid))
-	if err != nil {
-		return fmt.Errorf("reading the process's memory: %w", err)
-	}
-	defer status.Close()
-	peak, err := figure(status, "VmHWM:")
+	peak, err := process.PeakRSS(m.process.Cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
-	m.found.Lives[len(m.found.Lives)-1].PeakRSS = int64(peak) << 10
-	m.r.say("%.0f MB resident at most", peak*1024/1e6)
+	m.found.Lives[len(m.found.Lives)-1].PeakRSS = peak
+	m.r.say("%d MB resident at most", peak>>20)
 	m.process.Signal(syscall.SIGTERM)
 	if !m.process.Within(time.Minute) {
 		return errors.New("ingest did not end within a minute of SIGTERM")
@@ -244,18 +237,4 @@ func (m *memory) get(ctx context.Context, path string) (string, error) {
 		return "", fmt.Errorf("asking ingest for %s: %w", path, err)
 	}
 	return string(text), nil
-}
-
-// figure returns the number that follows a name at the beginning of a line.
-func figure(text io.Reader, name string) (float64, error) {
-	for lines := bufio.NewScanner(text); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), name); ok {
-			n, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			if err != nil {
-				return 0, fmt.Errorf("reading %s: %w", name, err)
-			}
-			return n, nil
-		}
-	}
-	return 0, fmt.Errorf("there is no %s", name)
 }

@@ -20,19 +20,31 @@ const near = 3000
 
 // mode is a way to break Redis.
 type mode struct {
-	// fault is its kind.
-	fault string
-	// prepare begins what strike ends: what is written in between may be lost. It is nil if there is nothing.
+	// prepare begins what a strike ends: what is written in between may be lost. It is nil if there is nothing.
 	prepare func(r *run, ctx context.Context) error
-	// strike breaks Redis and returns once it answers again.
-	strike func(r *run, ctx context.Context, chance *rand.Rand) error
+	// strikes break Redis, in turn, and return once it answers again.
+	strikes []strike
+}
+
+type strike struct {
+	fault string // its kind
+	do    func(r *run, ctx context.Context, chance *rand.Rand) error
 }
 
 var modes = map[string]mode{
-	"flushall": {"redis-flushall", nil, (*run).flushAll},
-	"kill-aof": {"redis-kill", nil, (*run).killRedis},
-	"kill-rdb": {"redis-kill", (*run).saveRedis, (*run).killRedis},
-	"replica":  {"redis-promote", (*run).leaveReplica, (*run).promoteReplica},
+	"flushall": {nil, []strike{{"redis-flushall", (*run).flushAll}}},
+	"kill-aof": {nil, []strike{{"redis-kill", (*run).killRedis}}},
+	"kill-rdb": {(*run).saveRedis, []strike{{"redis-kill", (*run).killRedis}}},
+	"replica":  {(*run).leaveReplica, []strike{{"redis-promote", (*run).promoteReplica}}},
+	"cluster":  {nil, []strike{{"redis-migrate", (*run).migrate}, {"redis-failover", (*run).failOver}, {"redis-restart", (*run).restartMaster}}},
+}
+
+// faults are the kinds of a mode.
+func (m mode) faults() (kinds []string) {
+	for _, s := range m.strikes {
+		kinds = append(kinds, s.fault)
+	}
+	return kinds
 }
 
 // breakThings has Redis broken and rebuild jobs killed, in turn so that what a rebuild finds is its own doing,
@@ -55,11 +67,16 @@ func (r *run) breakThings(ctx context.Context) error {
 			return err
 		}
 		pause(ctx, seconds(chance, 0.2, 4))
-		if err := r.strike(ctx, chance, "redis"); err != nil {
+		if err := r.strike(ctx, chance, round, "redis"); err != nil {
 			return err
 		}
 		if err := r.settled(ctx); err != nil {
 			return err
+		}
+		for _, m := range models {
+			if err := r.verb(ctx, m, "verify", m.name); err != nil {
+				return err
+			}
 		}
 		if round%2 == 1 {
 			if err := r.rebuild(ctx, chance); err != nil {
@@ -83,7 +100,7 @@ func (r *run) breakQuietly(ctx context.Context) error {
 	if err := errors.Join(r.decided(ctx), r.caughtUp(ctx)); err != nil {
 		return err
 	}
-	return r.strike(ctx, chance, "redis, without load")
+	return r.strike(ctx, chance, len(modes[r.cfg.mode].strikes)-1, "redis, without load")
 }
 
 func (r *run) prepare(ctx context.Context) error {
@@ -93,13 +110,15 @@ func (r *run) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) strike(ctx context.Context, chance *rand.Rand, target string) error {
-	at := r.now()
-	r.say("%s begins", modes[r.cfg.mode].fault)
-	if err := modes[r.cfg.mode].strike(r, ctx, chance); err != nil {
+// strike breaks Redis as it is the round's turn.
+func (r *run) strike(ctx context.Context, chance *rand.Rand, round int, target string) error {
+	strikes, at := modes[r.cfg.mode].strikes, r.now()
+	s := strikes[round%len(strikes)]
+	r.say("%s begins", s.fault)
+	if err := s.do(r, ctx, chance); err != nil {
 		return err
 	}
-	r.fault(modes[r.cfg.mode].fault, target, at)
+	r.fault(s.fault, target, at)
 	return nil
 }
 

@@ -30,12 +30,16 @@ func newLoad(r *run) (*load, error) {
 
 // command makes one: four of five add, in one to five parts.
 func (l *load) command() *kgo.Record {
+	return l.commandOf(fmt.Sprintf("t-%d", l.chance.IntN(loadTallies)))
+}
+
+func (l *load) commandOf(tally string) *kgo.Record {
 	name, body := "Add", fmt.Sprintf(`{"amount":%d,"parts":%d}`, 1+l.chance.IntN(9), 1+l.chance.IntN(5))
 	if l.chance.IntN(5) == 0 {
 		name, body = "Take", fmt.Sprintf(`{"amount":%d}`, 1+l.chance.IntN(20))
 	}
 	return &kgo.Record{
-		Topic: commandsTopic, Key: fmt.Appendf(nil, "t-%d", l.chance.IntN(loadTallies)), Value: []byte(body),
+		Topic: commandsTopic, Key: []byte(tally), Value: []byte(body),
 		Headers: []kgo.RecordHeader{
 			{Key: "ce_id", Value: []byte(uuid.Must(uuid.NewV7()).String())}, {Key: "ce_type", Value: []byte("ledgerline.prove." + name)},
 			{Key: "content-type", Value: []byte("application/json")},
@@ -44,13 +48,16 @@ func (l *load) command() *kgo.Record {
 }
 
 // burst sends n commands as fast as they are taken.
-func (l *load) burst(ctx context.Context, n int) error {
-	records := make([]*kgo.Record, n)
-	for i := range records {
-		records[i] = l.command()
-	}
-	if err := l.cl.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		return fmt.Errorf("sending commands: %w", err)
+func (l *load) burst(ctx context.Context, n int, command func() *kgo.Record) error {
+	const chunk = 20_000
+	for ; n > 0; n -= chunk {
+		records := make([]*kgo.Record, min(n, chunk))
+		for i := range records {
+			records[i] = command()
+		}
+		if err := l.cl.ProduceSync(ctx, records...).FirstErr(); err != nil {
+			return fmt.Errorf("sending commands: %w", err)
+		}
 	}
 	return nil
 }

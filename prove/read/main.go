@@ -11,6 +11,10 @@
 //	kill-aof   kill -9, with an append-only file that is synced every second
 //	kill-rdb   kill -9, with a save point of seconds before: what was written since is lost
 //	replica    a replica that lacks the last writes is promoted, and the master killed
+//	cluster    of three masters with a replica each, slots with a part of what belongs together are moved to another
+//	           master key by key, masters fail over, and masters come back with nothing, in turn
+//
+// With --memory it measures what rebuild jobs need instead, while nothing else happens.
 //
 // The last time is when no command comes any more. Once all are decided and the read models have caught up,
 // the log of events and what lies in Redis are written down with everything that was done and seen, in the
@@ -41,18 +45,20 @@ type config struct {
 	rate       int
 	rounds     int
 	readers    int
+	memory     int
 }
 
 func flags() config {
 	var c config
 	flag.StringVar(&c.dir, "dir", "", "folder of the run, which must not exist (required)")
 	flag.Uint64Var(&c.seed, "seed", 0, "what chance begins with (default: a random one)")
-	flag.StringVar(&c.mode, "mode", "flushall", "how Redis is broken: flushall, kill-aof, kill-rdb or replica")
+	flag.StringVar(&c.mode, "mode", "flushall", "how Redis is broken: flushall, kill-aof, kill-rdb, replica or cluster")
 	flag.IntVar(&c.partitions, "partitions", 6, "partitions of each topic")
 	flag.IntVar(&c.preload, "preload", 20000, "commands that are there before anything breaks")
 	flag.IntVar(&c.rate, "rate", 200, "commands a second by Kafka")
 	flag.IntVar(&c.rounds, "rounds", 4, "how often Redis is broken under load, with rebuilds after every other time")
 	flag.IntVar(&c.readers, "readers", 3, "readers that query what they have written")
+	flag.IntVar(&c.memory, "memory", 0, "measure the memory of rebuild jobs instead: of so many commands and tallies, then of ten times as many")
 	flag.Parse()
 	if c.seed == 0 {
 		c.seed = rand.Uint64()>>1 | 1
@@ -64,7 +70,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c := flags()
-	if c.dir == "" || flag.NArg() > 0 || modes[c.mode].strike == nil {
+	if c.dir == "" || flag.NArg() > 0 || len(modes[c.mode].strikes) == 0 {
 		fmt.Fprintf(os.Stderr, "read: --dir is required, --mode is one of %v, and flags are all that is taken\n", slices.Sorted(maps.Keys(modes)))
 		os.Exit(2)
 	}
@@ -89,6 +95,9 @@ func (c config) run(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.memory > 0 {
+		return r.measureMemory(ctx)
 	}
 	return r.all(ctx)
 }

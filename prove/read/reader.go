@@ -16,16 +16,23 @@ import (
 // readerTallies is how many tallies a reader writes to: nobody else does.
 const readerTallies = 20
 
-// reader writes by HTTP and asks each of the read models with the position of the answer.
+// reader writes by HTTP and asks each of the read models with the position of the answer, or of one before.
 func (r *run) reader(ctx context.Context, n int) {
 	chance := r.chance(fmt.Sprintf("reader-%d", n))
 	client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
 	defer client.CloseIdleConnections()
+	var written [][2]string // a tally and a position in it, of the last writes
 	for pause(ctx, time.Duration(chance.IntN(40))*time.Millisecond) {
 		tally := fmt.Sprintf("r-%d-%d", n, chance.IntN(readerTallies))
 		position := r.write(ctx, client, chance, tally)
 		if position == "" {
 			continue
+		}
+		written = append(written, [2]string{tally, position})
+		written = written[max(0, len(written)-2*readerTallies):]
+		if chance.IntN(2) == 0 { // what was seen once must be seen later, too
+			before := written[chance.IntN(len(written))]
+			tally, position = before[0], before[1]
 		}
 		r.query(ctx, client, chance, history.Read{Model: "tally-sums", ID: tally, Tally: tally, Position: position}, "/v1/tallies/"+tally)
 		group := groupOf(tally)

@@ -26,7 +26,7 @@ func (r *run) rebuild(ctx context.Context, chance *rand.Rand) error {
 			return err
 		}
 		for _, args := range [][]string{{"verify", m.name, built}, {"promote", m.name, built}, {"rollback", m.name}} {
-			if _, err := r.verb(ctx, m, args...); err != nil {
+			if err := r.verb(ctx, m, args...); err != nil {
 				return err
 			}
 		}
@@ -68,16 +68,16 @@ func (c call) answer(into any) error {
 }
 
 // verb has the binary do something to its end, and writes that down. That it fails is no error.
-func (r *run) verb(ctx context.Context, m model, args ...string) (call, error) {
+func (r *run) verb(ctx context.Context, m model, args ...string) error {
 	c, err := r.call(args...)
 	if err != nil {
-		return c, err
+		return err
 	}
 	select {
 	case <-c.Ended:
 	case <-ctx.Done():
 		c.End()
-		return c, ctx.Err()
+		return ctx.Err()
 	}
 	v := history.Verb{At: c.at, Return: c.Died, Name: args[0], Model: m.name, Exit: c.Cmd.ProcessState.ExitCode(), Said: c.LastLine()}
 	if len(args) > 2 {
@@ -93,7 +93,7 @@ func (r *run) verb(ctx context.Context, m model, args ...string) (call, error) {
 	}
 	r.out.Verb(v)
 	r.say("rebuild %s: exit %d: %s", strings.Join(args, " "), v.Exit, v.Said)
-	return c, nil
+	return nil
 }
 
 // killedBuilds kills one or two jobs that build a generation, lets the next one end, and returns what it built.

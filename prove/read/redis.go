@@ -17,20 +17,25 @@ import (
 	"github.com/ledgerline/ledgerline/prove/process"
 )
 
-// redisService is the Redis that the processes use: one server, or a master and a replica behind a proxy.
+// redisService is the Redis that the processes use: one server, a master and a replica behind a proxy, or a
+// cluster.
 type redisService struct {
 	r       *run
 	servers []*server
 	// master is the place in servers of the one that is written to.
 	master int
-	proxy  *proxy // nil unless there is a replica
+	proxy  *proxy // nil unless there is one replica
 }
+
+// redisPorts is how many ports a service needs at most.
+const redisPorts = 2 * clusterNodes
 
 // server is a redis-server of the run's own: it is killed and comes back with what it finds on its disk.
 type server struct {
 	r       *run
 	name    string
 	port    int
+	bus     int // of a cluster's node
 	program string
 	config  string
 	client  *redis.Client
@@ -49,9 +54,16 @@ func startRedis(ctx context.Context, r *run, ports []int) (*redisService, error)
 		appendOnly = "yes"
 	case "replica":
 		names = append(names, "redis-2")
+	case "cluster":
+		for i := 2; i <= clusterNodes; i++ {
+			names = append(names, fmt.Sprintf("redis-%d", i))
+		}
 	}
 	for i, name := range names {
 		one := &server{r: r, name: name, port: ports[i], program: installed.RedisServer}
+		if r.cfg.mode == "cluster" {
+			one.bus = ports[clusterNodes+i]
+		}
 		one.client = redis.NewClient(&redis.Options{Addr: process.Local(one.port), MaxRetries: -1, ContextTimeoutEnabled: true})
 		s.servers = append(s.servers, one)
 		if err := one.configure(appendOnly); err != nil {
@@ -60,6 +72,9 @@ func startRedis(ctx context.Context, r *run, ports []int) (*redisService, error)
 		if err := one.start(ctx); err != nil {
 			return s, err
 		}
+	}
+	if r.cfg.mode == "cluster" {
+		return s, s.join(ctx)
 	}
 	if len(s.servers) > 1 {
 		if s.proxy, err = startProxy(ports[2]); err != nil {
@@ -76,7 +91,11 @@ func (s *redisService) url() string {
 	if s.proxy != nil {
 		return "redis://" + s.proxy.address()
 	}
-	return "redis://" + process.Local(s.servers[0].port)
+	url := "redis://" + process.Local(s.servers[0].port)
+	for i, one := range s.servers[1:] {
+		url += string("?&"[min(i, 1)]) + "addr=" + process.Local(one.port)
+	}
+	return url
 }
 
 func (s *redisService) close() {
@@ -95,6 +114,9 @@ func (s *server) configure(appendOnly string) error {
 	settings := []string{
 		"bind 127.0.0.1", "port " + strconv.Itoa(s.port), fmt.Sprintf("dir %q", dir), `save ""`, "maxmemory-policy noeviction",
 		"appendonly " + appendOnly, "appendfsync everysec", "repl-diskless-sync-delay 0",
+	}
+	if s.bus > 0 {
+		settings = append(settings, "cluster-enabled yes", "cluster-port "+strconv.Itoa(s.bus), "cluster-node-timeout 2000", "cluster-replica-validity-factor 0")
 	}
 	if err := errors.Join(os.MkdirAll(dir, 0o750), os.WriteFile(s.config, []byte(strings.Join(settings, "\n")+"\n"), 0o600)); err != nil {
 		return fmt.Errorf("configuring %s: %w", s.name, err)

@@ -26,7 +26,7 @@ func TestModesLoseWhatTheySay(t *testing.T) {
 			if r.out, err = history.Create(r.cfg.dir, history.Run{}); err != nil {
 				t.Fatal(err)
 			}
-			ports, release, err := stack.ReservePorts(3)
+			ports, release, err := stack.ReservePorts(redisPorts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +58,7 @@ func TestModesLoseWhatTheySay(t *testing.T) {
 					t.Fatal(err)
 				}
 				set("late", "2")
-				if err := r.strike(t.Context(), r.chance("test"), "redis"); err != nil {
+				if err := r.strike(t.Context(), r.chance("test"), 0, "redis"); err != nil {
 					t.Fatal(err)
 				}
 				for i, key := range []string{"early", "late"} {

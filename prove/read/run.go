@@ -56,7 +56,7 @@ func start(ctx context.Context, c config) (*run, error) {
 	r.out, err = history.Create(c.dir, history.Run{
 		Kind: "read", Mode: c.mode, Seed: c.seed, Partitions: int32(c.partitions),
 		Again: fmt.Sprintf("SEED=%d RUNS=1 prove/run read %s", c.seed, c.mode),
-		Kinds: []string{modes[c.mode].fault, processorKill, rebuildKill},
+		Kinds: append(modes[c.mode].faults(), processorKill, rebuildKill),
 	})
 	if err != nil {
 		return nil, err
@@ -70,15 +70,15 @@ func start(ctx context.Context, c config) (*run, error) {
 		return r, err
 	}
 	const processors = 2
-	ports, release, err := stack.ReservePorts(3 + 2*(1+processors))
+	ports, release, err := stack.ReservePorts(redisPorts + 2*(1+processors))
 	if err != nil {
 		return r, err
 	}
 	r.release = release
-	if r.redis, err = startRedis(ctx, r, ports[:3]); err != nil {
+	if r.redis, err = startRedis(ctx, r, ports[:redisPorts]); err != nil {
 		return r, err
 	}
-	ports = ports[3:]
+	ports = ports[redisPorts:]
 	if r.store, err = openStore(r.redis.url()); err != nil {
 		return r, err
 	}
@@ -86,6 +86,10 @@ func start(ctx context.Context, c config) (*run, error) {
 		return r, err
 	}
 	r.ingest = keep(r, "ingest", "ingest", ports[:2], "--instance", "i1", "--workers", "1")
+	if c.memory > 0 {
+		r.load, err = newLoad(r)
+		return r, err
+	}
 	for n := range processors {
 		r.processors = append(r.processors, keep(r, fmt.Sprintf("processor-%d", n+1), "processor", ports[2*n+2:2*n+4]))
 	}
@@ -101,7 +105,7 @@ func (r *run) preload(ctx context.Context) error {
 	if err := r.usable(ctx); err != nil {
 		return err
 	}
-	if err := r.load.burst(ctx, r.cfg.preload); err != nil {
+	if err := r.load.burst(ctx, r.cfg.preload, r.load.command); err != nil {
 		return err
 	}
 	r.say("%d commands are sent", r.cfg.preload)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -38,7 +39,7 @@ type catalog struct {
 }
 
 // store reads what lies in Redis, by the keys that the product promises and with nothing of its code.
-type store struct{ client *redis.Client }
+type store struct{ client redis.UniversalClient }
 
 // quiet drops what the client library says on its own: Redis is away on purpose.
 type quiet struct{}
@@ -46,12 +47,20 @@ type quiet struct{}
 func (quiet) Printf(context.Context, string, ...any) {}
 
 func openStore(url string) (*store, error) {
+	redis.SetLogger(quiet{})
+	if strings.Contains(url, "addr=") {
+		options, err := redis.ParseClusterURL(url)
+		if err != nil {
+			return nil, fmt.Errorf("opening Redis: %w", err)
+		}
+		options.ContextTimeoutEnabled = true
+		return &store{redis.NewClusterClient(options)}, nil
+	}
 	options, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("opening Redis: %w", err)
 	}
 	options.MaxRetries, options.ContextTimeoutEnabled = -1, true
-	redis.SetLogger(quiet{})
 	return &store{redis.NewClient(options)}, nil
 }
 
@@ -145,11 +154,24 @@ func (s *store) dump(ctx context.Context, m model, take func(history.Stored)) er
 		return err
 	}
 	keys := map[string]bool{key(m, "active"): true, key(m, "generations"): true, key(m, "catalog"): true}
-	found := s.client.Scan(ctx, 0, bucketTag(m, c.active)+"*", 1000).Iterator()
-	for found.Next(ctx) {
-		keys[found.Val()] = true
+	scan := func(ctx context.Context, client redis.Cmdable) error {
+		found := client.Scan(ctx, 0, bucketTag(m, c.active)+"*", 1000).Iterator()
+		for found.Next(ctx) {
+			keys[found.Val()] = true
+		}
+		return found.Err()
 	}
-	if err := found.Err(); err != nil {
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		var mu sync.Mutex
+		err = cluster.ForEachMaster(ctx, func(ctx context.Context, client *redis.Client) error {
+			mu.Lock()
+			defer mu.Unlock()
+			return scan(ctx, client)
+		})
+	} else {
+		err = scan(ctx, s.client)
+	}
+	if err != nil {
 		return fmt.Errorf("listing the keys of %s: %w", m.name, err)
 	}
 	for _, k := range slices.Sorted(maps.Keys(keys)) {

@@ -19,7 +19,7 @@ import (
 
 const (
 	clientCount = 4
-	tallies     = 6
+	tallyCount  = 6
 )
 
 // command is what a client sends, perhaps again and again.
@@ -110,7 +110,7 @@ func (w *world) pump() (stop func()) {
 	var sent sync.WaitGroup
 	sent.Go(func() {
 		for i := 0; pauseCtx(ctx, 150*time.Millisecond); i++ {
-			q := &command{tally: "t-" + strconv.Itoa(i%tallies), name: "Add", amount: 1, parts: 1, at: time.Now()}
+			q := &command{tally: "t-" + strconv.Itoa(i%tallyCount), name: "Add", amount: 1, parts: 1, at: time.Now()}
 			q.id = c.id(7, q.at)
 			w.ids.add(q)
 			c := &client{w: w, name: "pump-" + strconv.Itoa(i), rng: rand.New(rand.NewPCG(uint64(i), 0)), net: c.net, cl: c.cl, pushed: true, versions: map[string]int64{}}
@@ -167,7 +167,7 @@ func (c *client) choose() *command {
 			return &other
 		}
 	}
-	q := &command{tally: "t-" + strconv.Itoa(c.rng.IntN(tallies)), name: "Add", amount: 1 + c.rng.Int64N(5), parts: 1 + c.rng.Int64N(5), at: time.Now()}
+	q := &command{tally: "t-" + strconv.Itoa(c.rng.IntN(tallyCount)), name: "Add", amount: 1 + c.rng.Int64N(5), parts: 1 + c.rng.Int64N(5), at: time.Now()}
 	switch n := c.rng.IntN(100); {
 	case n < 3:
 		q.parts = 6 * c.rng.Int64N(2)

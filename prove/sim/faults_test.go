@@ -140,17 +140,17 @@ func (r request) refuse(_ context.Context, w *world, name string) {
 }
 
 // install has the brokers refuse something, and notes each time.
-func (w *world) install(name string, f kfake.Fault) {
+func (l *lab) install(name string, f kfake.Fault) {
 	target := f.Err.Message
 	var last atomic.Pointer[kmsg.Request]
 	f.When = func(q kmsg.Request) bool {
 		if seen := last.Swap(&q); seen == nil || *seen != q { // it is asked for every partition
-			w.fault(name, target)
+			l.fault(name, target)
 		}
 		return true
 	}
-	h := w.cluster.Fault(f)
-	w.goes.Go(func() {
+	h := l.cluster.Fault(f)
+	l.goes.Go(func() {
 		pause(20 * time.Second)
 		h.Remove()
 	})

@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// network is the way of one process to the brokers. It knows the requests that go by, and has strikes
-// that wait for one of them. It can be cut, healed, and stand still as a frozen process's does.
+// network is the way of one process to the brokers, or to Redis. Of brokers it knows the requests that go by,
+// and has strikes that wait for one of them. It can be cut, healed, and stand still as a frozen process's does.
 type network struct {
 	under dialFunc
 	// owner is the process whose it is, nil for a client's.
@@ -27,7 +27,7 @@ type network struct {
 	cut     bool
 	thawed  chan struct{} // closed when the process goes on; nil while it runs
 	frozeAt time.Time
-	conns   map[*conn]bool
+	conns   map[net.Conn]bool
 	strikes []*strike
 }
 
@@ -46,7 +46,7 @@ type strike struct {
 var errStruck = errors.New("the connection was closed by a fault")
 
 func newNetwork(under dialFunc) *network {
-	return &network{under: under, heard: func(kmsg.Response) {}, conns: map[*conn]bool{}}
+	return &network{under: under, heard: func(kmsg.Response) {}, conns: map[net.Conn]bool{}}
 }
 
 func (n *network) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -58,14 +58,29 @@ func (n *network) dial(ctx context.Context, network, address string) (net.Conn, 
 		return nil, err
 	}
 	c := &conn{Conn: raw, n: n, asked: map[uint32]asked{}}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.cut {
+	if !n.keep(c) {
 		_ = raw.Close()
 		return nil, errStruck
 	}
-	n.conns[c] = true
 	return c, nil
+}
+
+// keep has a connection closed when the network is cut, and returns false if it is.
+func (n *network) keep(c net.Conn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cut {
+		return false
+	}
+	n.conns[c] = true
+	return true
+}
+
+// drop forgets a connection that is closed.
+func (n *network) drop(c net.Conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.conns, c)
 }
 
 // gate waits while the process is frozen; its error says that the network is cut.
@@ -95,11 +110,11 @@ func (n *network) sever() {
 	n.mu.Lock()
 	n.cut = true
 	conns := n.conns
-	n.conns = map[*conn]bool{}
+	n.conns = map[net.Conn]bool{}
 	n.mu.Unlock()
 	n.thaw()
 	for c := range conns {
-		_ = c.Conn.Close()
+		_ = c.Close()
 	}
 }
 
@@ -272,8 +287,6 @@ func parse(a asked, frame []byte) (kmsg.Response, int) {
 }
 
 func (c *conn) Close() error {
-	c.n.mu.Lock()
-	delete(c.n.conns, c)
-	c.n.mu.Unlock()
+	c.n.drop(c)
 	return c.Conn.Close()
 }

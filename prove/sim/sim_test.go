@@ -12,14 +12,20 @@ import (
 	"github.com/ledgerline/ledgerline/prove/history"
 )
 
-// TestSim runs as many seeds as it is told, each in a bubble of its own, and writes their histories.
-func TestSim(t *testing.T) {
+// TestWrite runs as many seeds of the write side as it is told, each in a bubble of its own, and writes their
+// histories.
+func TestWrite(t *testing.T) { seeds(t, "write", partitions, kinds(), run) }
+
+// TestRead does the same of the read side.
+func TestRead(t *testing.T) { seeds(t, "read", readPartitions, readKinds(), runRead) }
+
+func seeds(t *testing.T, side string, partitions int32, kinds []string, run func(t *testing.T, seed uint64, hist *history.Writer, logFile string)) {
 	dir := os.Getenv("PROVE_DIR")
 	if dir == "" {
-		t.Skip("PROVE_DIR is not set: run make prove-write")
+		t.Skip("PROVE_DIR is not set: run make prove-" + side)
 	}
 	if !simulated {
-		t.Fatal("built without the tag synctests: run make prove-write")
+		t.Fatal("built without the tag synctests: run make prove-" + side)
 	}
 	runs := 100
 	if s := os.Getenv("SEEDS"); s != "" {
@@ -42,7 +48,7 @@ func TestSim(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			folder := filepath.Join(dir, name)
-			w, err := history.Create(folder, history.Run{Kind: "sim", Seed: seed, Partitions: partitions, Again: again(seed), Kinds: kinds()})
+			w, err := history.Create(folder, history.Run{Kind: "sim", Seed: seed, Partitions: partitions, Again: again(side, seed), Kinds: kinds})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,10 +59,10 @@ func TestSim(t *testing.T) {
 
 // again is the command that runs a seed again, several times: the seed settles what is tried, not in
 // which order goroutines run.
-func again(seed uint64) string {
+func again(side string, seed uint64) string {
 	mutant := ""
 	if m := os.Getenv("MUTANT"); m != "" {
 		mutant = "MUTANT=" + m + " "
 	}
-	return fmt.Sprintf("%sSEED=%d SEEDS=20 make prove-write", mutant, seed)
+	return fmt.Sprintf("%sSEED=%d SEEDS=20 make prove-%s", mutant, seed, side)
 }

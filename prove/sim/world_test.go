@@ -2,61 +2,34 @@ package sim
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
-	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kversion"
 
-	"github.com/ledgerline/ledgerline/processing"
-	"github.com/ledgerline/ledgerline/prove/app"
 	"github.com/ledgerline/ledgerline/prove/history"
-	"github.com/ledgerline/ledgerline/schemas"
 )
 
 const (
 	partitions = 6
-	brokers    = 3
 	group      = "prove.ingest"
-
-	commandsTopic = "tally.commands"
-	eventsTopic   = "tally.events"
-	outcomesTopic = "tally.outcomes"
-	lettersTopic  = "tally.dead-letters"
 )
 
 var topics = []string{commandsTopic, eventsTopic, outcomesTopic, lettersTopic}
 
 // world is one run: brokers, processes and clients.
 type world struct {
-	t       *testing.T
-	began   time.Time
-	hist    *history.Writer
-	log     *slog.Logger
-	net     kfake.VirtualNetwork
-	cluster *kfake.Cluster
+	*lab
 	// old says that brokers and clients speak transactions of version 1.
-	old        bool
-	codec      *schemas.Codec
-	registry   *registry
-	bindings   map[string]*schemas.Schema // by simple name
-	aggregates []*processing.Aggregate
-	answers    *answers
-	snapshots  *snapshots
-	ids        *sentCommands
-	goes       sync.WaitGroup // what must end before the bubble does
+	old       bool
+	answers   *answers
+	snapshots *snapshots
+	ids       *sentCommands
 
-	mu        sync.Mutex
-	rng       *rand.Rand
+	// What follows is guarded by the lab's mu.
 	slots     map[string]*process // the newest of each slot
 	processes []*process
 	// era counts the times in which nothing of the time before goes on: who was to come back in one that
@@ -66,24 +39,20 @@ type world struct {
 
 // run is one run, from the first broker to the dump of the log.
 func run(t *testing.T, seed uint64, hist *history.Writer, logFile string) {
-	w := &world{
-		t: t, began: time.Now(), hist: hist,
-		rng: rand.New(rand.NewPCG(seed, 0)), slots: map[string]*process{}, ids: &sentCommands{}, snapshots: newSnapshots(),
-	}
-	f, err := os.Create(logFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, f := newLab(t, seed, hist, logFile)
 	defer func() { _ = f.Close() }()
-	w.log = slog.New(slog.NewTextHandler(f, nil))
-	w.old = w.intN(4) == 0
-	w.startBrokers()
+	w := &world{lab: l, slots: map[string]*process{}, ids: &sentCommands{}, snapshots: newSnapshots()}
+	var opts []kfake.Opt
+	if w.old = w.intN(4) == 0; w.old {
+		opts = append(opts, kfake.MaxVersions(kversion.V3_7_0()))
+	}
+	w.startBrokers(partitions, topics, opts...)
 	w.answers = newAnswers(w)
 	w.live()
 	w.settle()
 	w.stopAll()
 	end := hist.Close
-	if err := w.dump(); err != nil {
+	if err := w.dump(topics); err != nil {
 		t.Error(err)
 		end = hist.Abandon
 	}
@@ -94,54 +63,6 @@ func run(t *testing.T, seed uint64, hist *history.Writer, logFile string) {
 	if err := end(); err != nil {
 		t.Error(err)
 	}
-}
-
-func (w *world) startBrokers() {
-	opts := []kfake.Opt{
-		kfake.NumBrokers(brokers), kfake.Ports(9092, 9093, 9094), kfake.ListenFn(w.net.Listen), kfake.SeedTopics(partitions, topics...),
-	}
-	if w.old {
-		opts = append(opts, kfake.MaxVersions(kversion.V3_7_0()))
-	}
-	cluster, err := kfake.NewCluster(opts...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.cluster = cluster
-	w.aggregates = app.App.Aggregates
-	bindings, err := processing.Bindings(app.App.Schemas, w.aggregates)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.registry = &registry{ids: map[string]int{}, texts: map[int]string{}}
-	w.bindings = map[string]*schemas.Schema{}
-	for i, b := range bindings {
-		w.registry.ids[b.Schema.Text()], w.registry.texts[i+1] = i+1, b.Schema.Text()
-		w.bindings[b.Schema.Name()] = b.Schema
-	}
-	if w.codec, err = schemas.NewCodec(w.registry, bindings...); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// registry knows all schemas from the start.
-type registry struct {
-	ids   map[string]int
-	texts map[int]string
-}
-
-func (r *registry) SchemaByID(_ context.Context, id int) (string, error) {
-	if text, ok := r.texts[id]; ok {
-		return text, nil
-	}
-	return "", schemas.ErrNotRegistered
-}
-
-func (r *registry) SchemaID(_ context.Context, _, text string) (int, error) {
-	if id, ok := r.ids[text]; ok {
-		return id, nil
-	}
-	return 0, schemas.ErrNotRegistered
 }
 
 // live is the run's life: a time of faults, perhaps a day without any worker, and another time of faults.
@@ -280,96 +201,3 @@ func (w *world) isSettled(adm *kadm.Client) bool {
 	}
 	return ok
 }
-
-// dump writes down what a plain client reads of all topics.
-func (w *world) dump() error {
-	pause(15 * time.Second) // for transactions of the dead to time out
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	cl := w.plain(kgo.ConsumeTopics(topics...), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
-	defer cl.Close()
-	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topics...)
-	if err != nil {
-		return fmt.Errorf("listing the ends of the log: %w", err)
-	}
-	left := map[string]map[int32]int64{}
-	n := 0
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			if left[o.Topic] == nil {
-				left[o.Topic] = map[int32]int64{}
-			}
-			left[o.Topic][o.Partition] = o.Offset
-			n++
-		}
-	})
-	for n > 0 {
-		fetches := cl.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return fmt.Errorf("dumping the log: %d partitions do not end", n)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			end, ok := left[r.Topic][r.Partition]
-			if ok && r.Offset+1 >= end {
-				delete(left[r.Topic], r.Partition)
-				n--
-			}
-			if ok && r.Offset < end && !r.Attrs.IsControl() {
-				w.record(r)
-			}
-		})
-	}
-	return nil
-}
-
-func (w *world) record(r *kgo.Record) {
-	record := history.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value}
-	for _, h := range r.Headers {
-		record.Headers = append(record.Headers, [2]string{h.Key, string(h.Value)})
-	}
-	w.hist.Record(record)
-}
-
-// plain returns a client that nothing happens to.
-func (w *world) plain(opts ...kgo.Opt) *kgo.Client {
-	cl, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.net.DialContext), kgo.MetadataMinAge(20 * time.Millisecond),
-	}, opts...)...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return cl
-}
-
-func (w *world) at() int64 { return int64(time.Since(w.began)) }
-
-func (w *world) fault(kind, target string) {
-	w.hist.Fault(history.Fault{At: w.at(), Kind: kind, Target: target})
-}
-
-// intN draws a number below n. Draws of different goroutines come in any order.
-func (w *world) intN(n int) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.rng.IntN(n)
-}
-
-// between draws a duration.
-func (w *world) between(from, to time.Duration) time.Duration {
-	return from + time.Duration(w.intN(int(to-from)))
-}
-
-// pause waits in simulated time.
-func pause(d time.Duration) { <-time.After(d) }
-
-// pauseCtx returns false if ctx ends first.
-func pauseCtx(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}
-
-func slotName(i int) string { return "slot-" + strconv.Itoa(i) }

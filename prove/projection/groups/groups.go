@@ -5,12 +5,14 @@
 //
 //	sums     events    how many events its tallies had, each one of a command's events counted
 //	         total     what was added and not taken; the ranked list total:all
+//	         codes     the sum of the events' code versions, in code version 2 alone
 //	entries  <tally>   JSON text of an [Entry]
 //
 // It refuses events of types that it does not know.
 package groups
 
 import (
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"reflect"
@@ -25,30 +27,37 @@ const Count = 50
 
 // Group is what HTTP shows of a group.
 type Group struct {
-	Events int64 `json:"events"`
-	Total  int64 `json:"total"`
+	ID     string `json:"id"`
+	Events int64  `json:"events"`
+	Total  int64  `json:"total"`
+	// Codes is the sum of the code versions that the events were projected with, if those are not 1.
+	Codes int64 `json:"codes,omitempty"`
 }
 
 // Entry is a group's entry of one tally.
 type Entry struct {
 	// Version is the tally's.
 	Version int64 `json:"version"`
+	// Code is the code version, if it is not 1.
+	Code int `json:"code,omitempty"`
 }
 
-// ReadModel is group-totals.
-var ReadModel = processing.Operations{
-	Name:        "group-totals",
-	Collection:  "groups",
-	CodeVersion: 1,
-	Aggregates:  []string{"tally"},
-	EntriesName: "tallies",
-	Rankings:    []processing.Ranking{{Sort: "total", Parameter: "of"}},
-	Project:     project,
-	View: func(_ string, sums map[string]int64) (any, error) {
-		return Group{Events: sums["events"], Total: sums["total"]}, nil
-	},
-	Shows: reflect.TypeFor[Group](),
-	Entry: reflect.TypeFor[Entry](),
+// ReadModel returns group-totals of a code version. Its view shows generations of any.
+func ReadModel(code int) processing.Operations {
+	return processing.Operations{
+		Name:        "group-totals",
+		Collection:  "groups",
+		CodeVersion: code,
+		Aggregates:  []string{"tally"},
+		EntriesName: "tallies",
+		Rankings:    []processing.Ranking{{Sort: "total", Parameter: "of"}},
+		Project:     func(event processing.Event) ([]readstore.Op, error) { return project(code, event) },
+		View: func(id string, sums map[string]int64) (any, error) {
+			return Group{ID: id, Events: sums["events"], Total: sums["total"], Codes: sums["codes"]}, nil
+		},
+		Shows: reflect.TypeFor[Group](),
+		Entry: reflect.TypeFor[Entry](),
+	}
 }
 
 // Of returns the group of a tally, such as "g-17": FNV-1a of its id, of 32 bits, modulo Count.
@@ -58,7 +67,7 @@ func Of(id string) string {
 	return fmt.Sprintf("g-%d", h.Sum32()%Count)
 }
 
-func project(event processing.Event) ([]readstore.Op, error) {
+func project(code int, event processing.Event) ([]readstore.Op, error) {
 	var delta int64
 	switch e := event.Data.(type) {
 	case tally.Added:
@@ -68,10 +77,15 @@ func project(event processing.Event) ([]readstore.Op, error) {
 	default:
 		return nil, fmt.Errorf("projecting tally %q: unknown event %s", event.AggregateID, event.Type)
 	}
-	group := Of(event.AggregateID)
-	return []readstore.Op{
+	group, entry := Of(event.AggregateID), Entry{Version: event.Version}
+	ops := []readstore.Op{
 		{Kind: readstore.AddSum, ID: group, Field: "events", Delta: 1},
 		{Kind: readstore.AddSum, ID: group, Field: "total", Delta: delta, Rank: "total:all"},
-		{Kind: readstore.SetEntry, ID: group, Field: event.AggregateID, Value: fmt.Sprintf(`{"version":%d}`, event.Version)},
-	}, nil
+	}
+	if code != 1 {
+		entry.Code = code
+		ops = append(ops, readstore.Op{Kind: readstore.AddSum, ID: group, Field: "codes", Delta: int64(code)})
+	}
+	text, err := json.Marshal(entry)
+	return append(ops, readstore.Op{Kind: readstore.SetEntry, ID: group, Field: event.AggregateID, Value: string(text)}), err
 }

@@ -23,7 +23,7 @@ func TestLaws(t *testing.T) {
 			ids = append(ids, id)
 		}
 	}
-	processingtest.CheckOperations(t, groups.ReadModel, rapid.Custom(func(t *rapid.T) []processing.Event {
+	processingtest.CheckOperations(t, groups.ReadModel(2), rapid.Custom(func(t *rapid.T) []processing.Event {
 		var log []processing.Event
 		versions, offsets := map[string]int64{}, map[int32]int64{}
 		for range rapid.IntRange(0, 20).Draw(t, "events") {
