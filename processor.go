@@ -28,6 +28,7 @@ type Processor struct {
 	store      *redisstore.Store
 	closeStore func()
 	log        *kafka.Log
+	handler    *processing.Processor
 	consumer   *kafka.Consumer
 	http       *httpapi.Queries
 	watch      *kafka.Watch
@@ -74,15 +75,15 @@ func (p *Processor) start(ctx context.Context, cfg ProcessorConfig) (err error) 
 		return err
 	}
 	p.metrics = processing.NewMetrics(l.conn.Metrics)
-	handler, err := processing.NewProcessor(processing.ProcessorConfig{
-		Models: l.app.ReadModels, Store: p.store, Log: l.conn.Log, Metrics: p.metrics, Tracer: l.conn.tracer(),
+	p.handler, err = processing.NewProcessor(processing.ProcessorConfig{
+		Models: l.app.ReadModels, Store: p.store, Events: p.log, Log: l.conn.Log, Metrics: p.metrics, Tracer: l.conn.tracer(),
 	})
 	if err != nil {
 		return err
 	}
 	p.consumer, err = kafka.NewConsumer(kafka.ConsumerConfig{
 		LogConfig: l.log(), Group: l.app.processorGroup(cfg.Prefix),
-		Handler: handler, Log: l.conn.Log, Trouble: func(err error) { p.trouble.Store(&err) }, Metrics: metrics,
+		Handler: p.handler, Log: l.conn.Log, Trouble: func(err error) { p.trouble.Store(&err) }, Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -155,7 +156,10 @@ func (p *Processor) lookAtLog(ctx context.Context) error {
 // Run processes events until ctx ends. It builds the read models that have no active generation.
 func (p *Processor) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.consumer.Run(ctx) })
+	group.Go(func() error {
+		defer p.handler.Close()
+		return p.consumer.Run(ctx)
+	})
 	for p, look := range map[*probe]func(context.Context) error{p.brokers: p.lookAtLog, p.models: p.lookAtModels} {
 		group.Go(func() error {
 			p.run(ctx, look)

@@ -113,14 +113,16 @@ func buildIf(ctx context.Context, cfg RebuildConfig, needed func(readstore.Catal
 	if err != nil {
 		return g, cfg.retireBroken(ctx, g.ID, err)
 	}
-	b := &build{cfg: &cfg, f: f, g: g, marks: marks, position: maps.Clone(from), watch: newWatch(&cfg, g.ID, marks, from)}
+	b := &build{cfg: &cfg, g: g, watch: newWatch(&cfg, g.ID, marks, from)}
+	r := &replay{events: cfg.Events, f: f, marks: marks, position: from, saw: b.saw}
 	running := cfg.Metrics.building.WithLabelValues(cfg.Model.Name)
 	running.Inc()
-	err = b.run(ctx, from)
+	err = r.run(ctx)
 	running.Dec()
 	if err != nil {
 		return g, fmt.Errorf("building generation %s of %s (run it again to go on from here): %w", g.ID, cfg.Model.Name, cfg.retireBroken(ctx, g.ID, err))
 	}
+	b.watch.report()
 	cfg.Metrics.progress.WithLabelValues(cfg.Model.Name).Set(1)
 	err = UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
 		mine, ok := c.Generations[g.ID]
@@ -190,44 +192,44 @@ func sameTopics(m *ReadModel, a, b map[string]string) bool {
 	return true
 }
 
-// build is one Build at work.
-type build struct {
-	cfg      *RebuildConfig
-	f        *Follower
-	g        readstore.Generation
+// nearEnd is how many offsets before its end a log counts as read: about a batch, which those who follow it
+// take from there.
+const nearEnd = 1000
+
+// replay reads a log into a follower until that has all of it but what came in the last moment.
+type replay struct {
+	events Log
+	f      *Follower
+	// marks say how far it goes: the ends of the sources to read, as of the last look.
 	marks    map[readstore.Source]Mark
 	position map[readstore.Source]int64
-	renewed  time.Time
-	watch    *watch
+	// saw is told of what was applied.
+	saw func(context.Context, Fetched) error
 }
 
-func (b *build) run(ctx context.Context, from map[readstore.Source]int64) error {
-	caught, err := b.caughtUp(ctx)
+// run returns nil once the end is near. Then the follower is where position says.
+func (r *replay) run(ctx context.Context) error {
+	caught, err := r.caughtUp(ctx)
 	if err != nil || caught {
 		return err
 	}
-	err = b.cfg.Events.Read(ctx, from, func(in Fetched) (map[readstore.Source]int64, error) {
-		rewind, err := b.f.Apply(ctx, in)
+	err = r.events.Read(ctx, maps.Clone(r.position), func(in Fetched) (map[readstore.Source]int64, error) {
+		rewind, err := r.f.Apply(ctx, in)
 		if err != nil {
 			return nil, err
 		}
-		maps.Copy(b.position, in.Upto)
-		maps.Copy(b.position, rewind)
-		b.watch.saw(in)
-		if now := b.cfg.Now(); now.Sub(b.renewed) > Lease/5 {
-			b.renewed = now
-			if err := b.renew(ctx, now); err != nil {
-				return nil, err
-			}
+		maps.Copy(r.position, in.Upto)
+		maps.Copy(r.position, rewind)
+		if err := r.saw(ctx, in); err != nil {
+			return nil, err
 		}
-		caught, err := b.caughtUp(ctx)
+		caught, err := r.caughtUp(ctx)
 		if err == nil && caught {
 			err = errCaughtUp
 		}
 		return rewind, err
 	})
 	if errors.Is(err, errCaughtUp) {
-		b.watch.report()
 		return nil
 	}
 	return cmp.Or(err, errReadEnded)
@@ -235,32 +237,44 @@ func (b *build) run(ctx context.Context, from map[readstore.Source]int64) error 
 
 // caughtUp reports whether every source is read to its end, looking for a new end each time the last
 // one is reached.
-func (b *build) caughtUp(ctx context.Context) (bool, error) {
-	reached := func() bool {
-		for s, m := range b.marks {
-			if b.position[s] < m.End {
-				return false
-			}
-		}
-		return true
-	}
-	if !reached() {
+func (r *replay) caughtUp(ctx context.Context) (bool, error) {
+	if r.behind() > 0 {
 		return false, nil
 	}
-	marks, err := sourcesOf(ctx, b.cfg.Events, b.cfg.Model)
+	marks, err := sourcesOf(ctx, r.events, r.f.Model())
 	if err != nil {
 		return false, err
 	}
-	// What was appended meanwhile is about a batch: the followers take it from here.
-	b.marks = marks
-	return reached() || b.behind() < 1000, nil
+	for s := range r.marks {
+		r.marks[s] = marks[s]
+	}
+	return r.behind() < nearEnd, nil
 }
 
-func (b *build) behind() (n int64) {
-	for s, m := range b.marks {
-		n += max(m.End-b.position[s], 0)
+func (r *replay) behind() (n int64) {
+	for s, m := range r.marks {
+		n += max(m.End-r.position[s], 0)
 	}
 	return n
+}
+
+// build is one Build at work.
+type build struct {
+	cfg     *RebuildConfig
+	g       readstore.Generation
+	renewed time.Time
+	watch   *watch
+}
+
+// saw tells of what was read, and keeps the lease.
+func (b *build) saw(ctx context.Context, in Fetched) error {
+	b.watch.saw(in)
+	now := b.cfg.Now()
+	if now.Sub(b.renewed) <= Lease/5 {
+		return nil
+	}
+	b.renewed = now
+	return b.renew(ctx, now)
 }
 
 // renew keeps the lease.

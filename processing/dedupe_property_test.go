@@ -56,14 +56,16 @@ func TestDecidedOnceInBoundedMemory(t *testing.T) {
 			{0, time.Millisecond, time.Second, 10 * time.Second, 40 * time.Second, 40 * time.Second, 3 * time.Minute},
 			{0, time.Second, 40 * time.Second, 3 * time.Minute, time.Hour, 7 * time.Hour, 23 * time.Hour},
 		}).Draw(t, "pace")
-		if rapid.IntRange(0, 3).Draw(t, "rush") == 0 { // more ids at once than fit
-			w.most, w.timeless, waits = 64, 0, []time.Duration{0}
+		steps := rapid.IntRange(40, 120).Draw(t, "steps")
+		rush := rapid.IntRange(0, 3).Draw(t, "rush") == 0
+		if rush { // more ids at once than fit
+			w.most, w.timeless, waits, steps = 64, 0, []time.Duration{0}, 120
 		}
 		w.takeOver()
-		for range rapid.IntRange(40, 120).Draw(t, "steps") {
+		for range steps {
 			w.now = w.now.Add(rapid.SampledFrom(waits).Draw(t, "wait"))
 			step := "work"
-			if rapid.IntRange(0, 19).Draw(t, "happens") == 0 {
+			if !rush && rapid.IntRange(0, 19).Draw(t, "happens") == 0 {
 				step = rapid.SampledFrom([]string{"takeover", "loss"}).Draw(t, "what")
 			}
 			switch step {

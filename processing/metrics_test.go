@@ -43,7 +43,7 @@ func TestProcessorCounts(t *testing.T) {
 	var said bytes.Buffer
 	m := NewMetrics(reg)
 	p, err := NewProcessor(ProcessorConfig{
-		Models: []*ReadModel{documents, operations}, Store: store, Metrics: m, Log: slog.New(slog.NewTextHandler(&said, nil)),
+		Models: []*ReadModel{documents, operations}, Store: store, Events: l, Metrics: m, Log: slog.New(slog.NewTextHandler(&said, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -18,6 +19,8 @@ import (
 type ProcessorConfig struct {
 	Models []*ReadModel
 	Store  readstore.Store
+	// Events is the log, for what lags far behind. Required.
+	Events Log
 	Log    *slog.Logger
 	// Metrics count what is done. Defaults to nobody.
 	Metrics *Metrics
@@ -27,19 +30,21 @@ type ProcessorConfig struct {
 }
 
 // Processor follows every ready generation of the code versions that it carries, of all its read
-// models, over the sources that it owns. It implements what processing/kafka's Consumer asks for; one
-// goroutine calls it.
+// models, over the sources that it owns. One that is far behind the others reads the log by itself until it
+// has caught up. It implements what processing/kafka's Consumer asks for; one goroutine calls it.
 type Processor struct {
 	cfg       ProcessorConfig
 	often     *slog.Logger // takes what would be said again and again
 	sources   map[readstore.Source]bool
-	followers map[string]*Follower // by model and generation
+	followers map[string]*Follower // by model and generation, as the next
+	laggards  map[string]*laggard
+	catching  sync.WaitGroup
 }
 
 // NewProcessor checks the configuration.
 func NewProcessor(cfg ProcessorConfig) (*Processor, error) {
-	if len(cfg.Models) == 0 || cfg.Store == nil {
-		return nil, errors.New("processor: read models and a store are required")
+	if len(cfg.Models) == 0 || cfg.Store == nil || cfg.Events == nil {
+		return nil, errors.New("processor: read models, a store and a log are required")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -53,12 +58,12 @@ func NewProcessor(cfg ProcessorConfig) (*Processor, error) {
 	for _, m := range cfg.Models {
 		cfg.Metrics.start(m.Name)
 	}
-	return &Processor{cfg: cfg, often: Sparing(cfg.Log), sources: map[readstore.Source]bool{}, followers: map[string]*Follower{}}, nil
+	return &Processor{cfg: cfg, often: Sparing(cfg.Log), sources: map[readstore.Source]bool{}, followers: map[string]*Follower{}, laggards: map[string]*laggard{}}, nil
 }
 
 // Assign adds sources and returns where each must be read from, for those that a follower reads.
 func (p *Processor) Assign(ctx context.Context, sources []readstore.Source) (map[readstore.Source]int64, error) {
-	from := map[readstore.Source]int64{}
+	moved := map[readstore.Source]int64{}
 	for key, f := range p.followers {
 		starts, err := f.Assign(ctx, sources)
 		if errors.Is(err, readstore.ErrBroken) {
@@ -68,12 +73,12 @@ func (p *Processor) Assign(ctx context.Context, sources []readstore.Source) (map
 		if err != nil {
 			return nil, err
 		}
-		lowest(from, starts)
+		maps.Copy(moved, starts)
 	}
 	for _, s := range sources {
 		p.sources[s] = true
 	}
-	return from, nil
+	return p.starts(ctx, moved)
 }
 
 // Revoke removes sources.
@@ -89,6 +94,7 @@ func (p *Processor) Revoke(sources []readstore.Source) {
 
 // Refresh looks which generations are to be followed. The sources in rewind are where new ones begin.
 func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, error) {
+	p.rejoin(ctx)
 	moved := map[readstore.Source]int64{}
 	wanted := map[string]bool{}
 	for _, m := range p.cfg.Models {
@@ -103,7 +109,7 @@ func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, er
 				continue
 			}
 			wanted[key] = true
-			if p.followers[key] != nil {
+			if p.followers[key] != nil || p.laggards[key] != nil {
 				continue
 			}
 			f, err := NewFollower(FollowerConfig{Model: m, Generation: g, Store: p.cfg.Store, Log: p.often, Metrics: p.cfg.Metrics})
@@ -126,6 +132,11 @@ func (p *Processor) Refresh(ctx context.Context) (map[readstore.Source]int64, er
 	for key := range p.followers {
 		if !wanted[key] {
 			delete(p.followers, key)
+		}
+	}
+	for key, l := range p.laggards {
+		if !wanted[key] {
+			l.stop()
 		}
 	}
 	if err := p.audit(ctx, moved); err != nil {
@@ -180,8 +191,9 @@ func (p *Processor) starts(ctx context.Context, moved map[readstore.Source]int64
 	if len(moved) == 0 {
 		return from, nil
 	}
+	needs := map[string]map[readstore.Source]int64{}
 	for key, f := range p.followers {
-		needs, err := f.needs(ctx)
+		need, err := f.needs(ctx)
 		if errors.Is(err, readstore.ErrBroken) {
 			p.giveUp(ctx, key, f, err)
 			continue
@@ -189,7 +201,11 @@ func (p *Processor) starts(ctx context.Context, moved map[readstore.Source]int64
 		if err != nil {
 			return nil, err
 		}
-		lowest(from, needs)
+		needs[key] = need
+	}
+	p.part(ctx, needs)
+	for key := range p.followers {
+		lowest(from, needs[key])
 	}
 	for s := range from {
 		if _, ok := moved[s]; !ok {

@@ -14,11 +14,12 @@ import (
 // process runs a processor over every source of l until ctx ends. It asks for generations and events
 // every 50 ms, like a consumer.
 func process(ctx context.Context, t *testing.T, models []*ReadModel, store readstore.Store, l *sliceLog) {
-	p, err := NewProcessor(ProcessorConfig{Models: models, Store: store})
+	p, err := NewProcessor(ProcessorConfig{Models: models, Store: store, Events: l})
 	if err != nil {
 		t.Error(err)
 		return
 	}
+	defer p.Close()
 	positions, err := p.Assign(ctx, l.sources())
 	for ctx.Err() == nil {
 		var rewind map[readstore.Source]int64

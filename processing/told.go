@@ -80,14 +80,20 @@ func (p *Processor) tellLag() {
 
 // lowestOf puts into next how far the most backward follower of each model is in a source.
 func (p *Processor) lowestOf(s readstore.Source, next map[lagKey]int64) {
-	for _, f := range p.followers {
-		at, ok := f.reached(s)
-		if !ok || !f.Reads(s) {
-			continue
-		}
+	lower := func(f *Follower, at int64) {
 		k := lagKey{f.Model().Name, s}
 		if known, ok := next[k]; !ok || at < known {
 			next[k] = at
+		}
+	}
+	for _, f := range p.followers {
+		if at, ok := f.reached(s); ok && f.Reads(s) {
+			lower(f, at)
+		}
+	}
+	for _, l := range p.laggards {
+		if at, ok := l.reached(s); ok {
+			lower(l.f, at)
 		}
 	}
 }

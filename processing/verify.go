@@ -49,8 +49,9 @@ const shownDifferences = 10
 
 // Verify folds the log anew, apart from everything that wrote the generation, and compares every key.
 // Each bucket is taken as of one moment, with the checkpoints it had then, so it may run beside
-// processors that go on writing. It holds the generation in memory twice. It proves the writing, not
-// the projection. The catalog keeps when all agreed, until it does not.
+// processors that go on writing. It holds in memory twice what a bucket of a model holds that is keyed as its
+// events are, and all buckets of another model. It proves the writing, not the projection. The catalog keeps
+// when all agreed, until it does not.
 func Verify(ctx context.Context, cfg RebuildConfig, generation string) (Verification, error) {
 	if err := cfg.check(); err != nil {
 		return Verification{}, err
@@ -65,19 +66,9 @@ func Verify(ctx context.Context, cfg RebuildConfig, generation string) (Verifica
 	if g.CodeVersion != cfg.Model.CodeVersion {
 		return Verification{}, fmt.Errorf("verifying generation %s of %s: it is of code version %d, this binary carries %d", g.ID, cfg.Model.Name, g.CodeVersion, cfg.Model.CodeVersion)
 	}
-	stored := make([]readstore.Content, g.Buckets)
-	for n := range stored {
-		if stored[n], err = cfg.Store.Inspect(ctx, readstore.Bucket{Model: cfg.Model.Name, Generation: g.ID, Number: n}); err != nil {
-			return Verification{}, fmt.Errorf("inspecting bucket %d of generation %s: %w", n, g.ID, err)
-		}
-	}
 	v := Verification{Generation: g.ID}
-	folded, err := foldLog(ctx, &cfg, g, stored, &v)
-	if err != nil {
+	if err := v.buckets(ctx, &cfg, g); err != nil {
 		return v, err
-	}
-	for n := range stored {
-		v.compare(readstore.Bucket{Model: cfg.Model.Name, Generation: g.ID, Number: n}.String(), folded[n], stored[n])
 	}
 	return v, UpdateCatalog(ctx, cfg.Store, cfg.Model.Name, func(c *readstore.Catalog) error {
 		if g, ok := c.Generations[g.ID]; ok {
@@ -89,6 +80,36 @@ func Verify(ctx context.Context, cfg RebuildConfig, generation string) (Verifica
 		}
 		return nil
 	})
+}
+
+// buckets compares those of a model keyed as its events are one by one, since each has sources of its own, and
+// those of another model all together.
+func (v *Verification) buckets(ctx context.Context, cfg *RebuildConfig, g readstore.Generation) error {
+	marks, err := sourcesOf(ctx, cfg.Events, cfg.Model)
+	if err != nil {
+		return err
+	}
+	w := newWatch(cfg, g.ID, marks, nil)
+	at := 1
+	if !cfg.Model.KeyedAsEvents {
+		at = g.Buckets
+	}
+	for first := 0; first < g.Buckets; first += at {
+		stored := map[int]readstore.Content{}
+		for n := first; n < first+at; n++ {
+			if stored[n], err = cfg.Store.Inspect(ctx, readstore.Bucket{Model: cfg.Model.Name, Generation: g.ID, Number: n}); err != nil {
+				return fmt.Errorf("inspecting bucket %d of generation %s: %w", n, g.ID, err)
+			}
+		}
+		folded, err := foldLog(ctx, cfg, g, stored, w, v)
+		if err != nil {
+			return err
+		}
+		for n := first; n < first+at; n++ {
+			v.compare(readstore.Bucket{Model: cfg.Model.Name, Generation: g.ID, Number: n}.String(), folded[n], stored[n])
+		}
+	}
+	return nil
 }
 
 // generationOf finds a generation by its id, or the active one for "active".
@@ -115,15 +136,15 @@ func generationOf(ctx context.Context, store readstore.Catalogs, m *ReadModel, i
 	return g, nil
 }
 
-// foldLog makes each bucket from the log as far as the stored bucket's checkpoints go. It is written
+// foldLog makes each of some buckets from the log as far as the stored bucket's checkpoints go. It is written
 // for being plainly right: no caches, no batches, none of the follower's code.
-func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, stored []readstore.Content, v *Verification) ([]readstore.Content, error) {
+func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, stored map[int]readstore.Content, w *watch, v *Verification) (map[int]readstore.Content, error) {
 	marks, err := sourcesOf(ctx, cfg.Events, cfg.Model)
 	if err != nil {
 		return nil, err
 	}
-	m := &memory{model: cfg.Model, buckets: make([]readstore.Content, len(stored)), documents: map[string]any{}}
-	for n := range m.buckets {
+	m := &memory{model: cfg.Model, of: g.Buckets, buckets: map[int]readstore.Content{}, documents: map[string]any{}}
+	for n := range stored {
 		m.buckets[n] = readstore.Content{Documents: map[string]string{}, Sums: map[string]int64{}, Entries: map[string]string{}, Ranked: map[string]map[string]int64{}}
 	}
 	end := map[readstore.Source]int64{}
@@ -147,7 +168,6 @@ func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, st
 	if len(from) == 0 {
 		return m.finish()
 	}
-	w := newWatch(cfg, g.ID, marks, from)
 	err = cfg.Events.Read(ctx, maps.Clone(from), func(in Fetched) (map[readstore.Source]int64, error) {
 		for _, e := range in.Events {
 			s := readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}
@@ -179,11 +199,12 @@ func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, st
 // memory is the fold of a log.
 type memory struct {
 	model     *ReadModel
-	buckets   []readstore.Content
+	of        int // how many buckets the generation has
+	buckets   map[int]readstore.Content
 	documents map[string]any // "bucket/id"
 }
 
-func (m *memory) apply(s readstore.Source, e Event, stored []readstore.Content) error {
+func (m *memory) apply(s readstore.Source, e Event, stored map[int]readstore.Content) error {
 	if m.model.KeyedAsEvents {
 		n := int(e.Partition)
 		if e.Offset >= stored[n].Checkpoints[s].Offset {
@@ -207,11 +228,11 @@ func (m *memory) apply(s readstore.Source, e Event, stored []readstore.Content) 
 		return err
 	}
 	for _, op := range ops {
-		n := readstore.BucketOf(op.ID, len(m.buckets))
+		n := readstore.BucketOf(op.ID, m.of)
 		if e.Offset >= stored[n].Checkpoints[s].Offset {
 			continue
 		}
-		b, key := &m.buckets[n], op.ID+"/"+op.Field
+		b, key := m.buckets[n], op.ID+"/"+op.Field
 		switch op.Kind {
 		case readstore.SetEntry:
 			b.Entries[key] = op.Value
@@ -238,7 +259,7 @@ func rankedSum(sum int64) int64 {
 	return math.MaxInt64
 }
 
-func (m *memory) finish() ([]readstore.Content, error) {
+func (m *memory) finish() (map[int]readstore.Content, error) {
 	for key, doc := range m.documents {
 		bucket, id, _ := strings.Cut(key, "/")
 		n, _ := strconv.Atoi(bucket)

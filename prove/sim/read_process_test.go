@@ -88,7 +88,7 @@ func (p *reading) job(model string) processing.RebuildConfig {
 func (w *readWorld) launch(code int) *reading {
 	p := w.newReading("processor", code)
 	log := w.log.With("process", p.name)
-	handler, err := processing.NewProcessor(processing.ProcessorConfig{Models: modelsOf(code), Store: p.store, Log: log})
+	handler, err := processing.NewProcessor(processing.ProcessorConfig{Models: modelsOf(code), Store: p.store, Events: p.events, Log: log})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -110,7 +110,10 @@ func (w *readWorld) launch(code int) *reading {
 	var ctx context.Context
 	ctx, p.cancel = context.WithCancel(context.Background())
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return consumer.Run(ctx) })
+	group.Go(func() error {
+		defer handler.Close()
+		return consumer.Run(ctx)
+	})
 	for _, m := range models {
 		group.Go(func() error { return processing.Keep(ctx, p.job(m)) })
 	}
