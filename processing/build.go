@@ -101,7 +101,7 @@ func buildIf(ctx context.Context, cfg RebuildConfig, needed func(readstore.Catal
 	if err != nil {
 		return g, err
 	}
-	f, err := NewFollower(FollowerConfig{Model: cfg.Model, Generation: g, Store: cfg.Store, Log: Sparing(cfg.Log), Metrics: cfg.Metrics})
+	f, err := NewFollower(FollowerConfig{Model: cfg.Model, Generation: g, Store: cfg.Store, CacheBytes: buildCacheBytes, Log: Sparing(cfg.Log), Metrics: cfg.Metrics})
 	if err != nil {
 		return g, err
 	}
@@ -191,6 +191,9 @@ func sameTopics(m *ReadModel, a, b map[string]string) bool {
 	}
 	return true
 }
+
+// buildCacheBytes bounds the documents that a build holds between batches: a replay meets most of them seldom.
+const buildCacheBytes = 16 << 20
 
 // nearEnd is how many offsets before its end a log counts as read: about a batch, which those who follow it
 // take from there.

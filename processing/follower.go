@@ -27,7 +27,8 @@ type FollowerConfig struct {
 	Generation readstore.Generation
 	Store      readstore.Writer
 	// CacheBytes bounds the documents of a model keyed as its events are that are held in memory between
-	// runs, by the length of their JSON and ids; a run adds its own to them. Defaults to 64 MiB.
+	// runs, by the length of their JSON and ids and what each takes besides; a run adds its own to them.
+	// Defaults to 64 MiB.
 	CacheBytes int
 	// Log is told of refused writes: give it one made by [Sparing].
 	Log *slog.Logger
@@ -61,7 +62,11 @@ type bucketState struct {
 	change string
 }
 
-// shown is a document in memory and its length in the store, with its id.
+// documentOverhead is about what a document in memory takes beside its text: itself, its place in the map, and
+// the rounding up of what it points to.
+const documentOverhead = 256
+
+// shown is a document in memory, and about how much of that it takes.
 type shown struct {
 	document any
 	bytes    int
@@ -72,8 +77,8 @@ func (b *bucketState) hold(id string, document any, text int) {
 	if old := b.documents[id]; old != nil {
 		b.bytes -= old.bytes
 	}
-	b.documents[id] = &shown{document, len(id) + text}
-	b.bytes += len(id) + text
+	b.documents[id] = &shown{document, len(id) + text + documentOverhead}
+	b.bytes += b.documents[id].bytes
 }
 
 // drop forgets all documents.

@@ -203,7 +203,7 @@ func TestCacheIsBounded(t *testing.T) {
 	l, store := newLog(map[string]int32{"jar": 1}), newShakyStore()
 	ids := []string{"a", "b", "c", "d", "e", "f"}
 	r := follow(t, documents, l, store)
-	r.f.cfg.CacheBytes = 60 // three of them
+	r.f.cfg.CacheBytes = 60 + 3*documentOverhead // three of them
 	for round := range 3 {
 		for _, id := range ids {
 			l.append(jar0, id, Deposited{"ann", int64(round)})

@@ -248,7 +248,7 @@ func TestVerifyBesideALiveWriter(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f, err := NewFollower(FollowerConfig{Model: m, Generation: g, Store: store, CacheBytes: 60})
+			f, err := NewFollower(FollowerConfig{Model: m, Generation: g, Store: store, CacheBytes: 3 * documentOverhead})
 			if err != nil {
 				t.Fatal(err)
 			}

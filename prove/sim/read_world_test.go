@@ -158,7 +158,7 @@ func (w *readWorld) awaitWhole() {
 	defer adm.Close()
 	var lacks error
 	joining := 0
-	for range 600 {
+	for range 300 {
 		pause(500 * time.Millisecond)
 		if lacks = w.lacks(adm); lacks == nil {
 			return
