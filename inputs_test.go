@@ -234,12 +234,18 @@ func (p *plain) evolve(subject string) {
 		p.t.Fatal(err)
 	}
 	schema["fields"] = append(schema["fields"].([]any), map[string]any{"name": "channel", "type": "string", "default": "shop"})
-	response, err := p.http.Post(p.conn.RegistryURL+"/subjects/"+subject+"/versions", "application/json", strings.NewReader(jsonText(map[string]any{"schema": jsonText(schema)})))
+	p.register(subject, jsonText(schema))
+}
+
+// register registers a schema under a subject.
+func (p *plain) register(subject, schema string) {
+	p.t.Helper()
+	response, err := p.http.Post(p.conn.RegistryURL+"/subjects/"+subject+"/versions", "application/json", strings.NewReader(jsonText(map[string]any{"schema": schema})))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer response.Body.Close()
 	if text, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusOK {
-		p.t.Fatalf("registering a newer schema of %s: %s %s, %v", subject, response.Status, text, err)
+		p.t.Fatalf("registering a schema of %s: %s %s, %v", subject, response.Status, text, err)
 	}
 }

@@ -16,7 +16,11 @@ func Bindings(fsys fs.FS, aggregates []*Aggregate) ([]schemas.Binding, error) {
 		return nil, err
 	}
 	outcome := TypeOf[Outcome]()
-	bindings := []schemas.Binding{bind(ours[outcome.Name], outcome)}
+	bound, err := bind(ours[outcome.Name], outcome)
+	if err != nil {
+		return nil, err
+	}
+	bindings := []schemas.Binding{bound}
 	for _, a := range aggregates {
 		found, err := schemas.Load(fsys, a.Name)
 		if err != nil {
@@ -28,7 +32,11 @@ func Bindings(fsys fs.FS, aggregates []*Aggregate) ([]schemas.Binding, error) {
 				if !ok {
 					return nil, fmt.Errorf("aggregate %s has no schema for %s: add %s/%s.avsc", a.Name, t.Name, a.Name, t.Name)
 				}
-				bindings = append(bindings, bind(s, t))
+				bound, err := bind(s, t)
+				if err != nil {
+					return nil, fmt.Errorf("aggregate %s: %w", a.Name, err)
+				}
+				bindings = append(bindings, bound)
 				delete(found, t.Name)
 			}
 		}
@@ -39,6 +47,21 @@ func Bindings(fsys fs.FS, aggregates []*Aggregate) ([]schemas.Binding, error) {
 	return bindings, nil
 }
 
-func bind(s *schemas.Schema, t Type) schemas.Binding {
-	return schemas.Binding{Schema: s, Go: t.Go, New: t.New, Value: t.Value}
+// bind ties the versions of a schema to those of a type.
+func bind(versions []*schemas.Schema, t Type) (schemas.Binding, error) {
+	last := len(versions) - 1
+	if last != len(t.Older) {
+		return schemas.Binding{}, fmt.Errorf("%s has %d schemas of earlier versions (%s.1.avsc and so on) and %d upcasters: each needs the other", t.Name, last, t.Name, len(t.Older))
+	}
+	b := schemas.Binding{Version: versionOfType(versions[last], t)}
+	for i, step := range t.Older {
+		v := versionOfType(versions[i], step.From)
+		v.Up = step.Up
+		b.Older = append(b.Older, v)
+	}
+	return b, nil
+}
+
+func versionOfType(s *schemas.Schema, t Type) schemas.Version {
+	return schemas.Version{Schema: s, Go: t.Go, New: t.New, Value: t.Value}
 }

@@ -18,6 +18,8 @@ type Type struct {
 	New func() any
 	// Value returns what a pointer made by New points to.
 	Value func(pointer any) any
+	// Older are the versions before it, oldest first: [Type.Since].
+	Older []Upcaster
 }
 
 // TypeOf describes T, which must be a struct type.

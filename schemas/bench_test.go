@@ -34,7 +34,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.Decode(b.Context(), data); err != nil {
+		if _, err := c.Decode(b.Context(), data, time.Time{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 )
@@ -15,15 +16,26 @@ import (
 // ErrUnknownType means that a record or a value is of a type that nobody bound.
 var ErrUnknownType = errors.New("type is not bound to a schema")
 
-// Binding ties a schema to the Go struct that its records are decoded into.
+// Binding ties the versions of a schema to the Go structs that their records are decoded into. Records are
+// written as the newest. They are read as the version nearest to what they were written with, and upcast from
+// there: whoever decodes sees the newest struct alone.
 type Binding struct {
-	// Schema is the newest: what is written, and what every record is read as.
+	// Version is the newest.
+	Version
+	// Older are the versions before it, oldest first.
+	Older []Version
+}
+
+// Version is one version of a schema.
+type Version struct {
 	Schema *Schema
 	// Go is the struct type. Its fields carry avro:"name" tags.
 	Go reflect.Type
 	// New returns a pointer to a new zero value of Go, Value what such a pointer points to.
 	New   func() any
 	Value func(pointer any) any
+	// Up makes a value of the next version of one of this; at is the time of its record. It is nil in the newest.
+	Up func(value any, at time.Time) any
 }
 
 // Codec turns bound values into framed Avro and back. It is safe for concurrent use. What it has
@@ -41,7 +53,9 @@ type Codec struct {
 // bound is a binding with the ids that its schema has, by topic.
 type bound struct {
 	Binding
-	ids table[string, int]
+	// versions are all, oldest first.
+	versions []Version
+	ids      table[string, int]
 }
 
 // NewCodec returns a codec for the bindings. It asks the registry nothing. It returns an error that
@@ -53,23 +67,20 @@ func NewCodec(registry Registry, bindings ...Binding) (*Codec, error) {
 	}
 	c := &Codec{registry: registry, byGo: map[reflect.Type]*bound{}, byName: map[string]*bound{}}
 	for _, b := range bindings {
-		if b.Schema == nil || b.Go == nil || b.New == nil || b.Value == nil {
-			return nil, errors.New("making codec: a binding needs Schema, Go, New and Value")
+		versions := append(slices.Clone(b.Older), b.Version)
+		for i, v := range versions {
+			if err := v.check(i == len(b.Older)); err != nil {
+				return nil, fmt.Errorf("making codec: %w", err)
+			}
+			if v.Schema.FullName() != b.Schema.FullName() {
+				return nil, fmt.Errorf("making codec: version %d of %s is called %s", i+1, b.Schema.FullName(), v.Schema.FullName())
+			}
 		}
 		name := b.Schema.FullName()
-		if made := reflect.TypeOf(b.New()); made != reflect.PointerTo(b.Go) {
-			return nil, fmt.Errorf("making codec: binding of %s: New returns %v, want *%v", name, made, b.Go)
-		}
-		if value := reflect.TypeOf(b.Value(b.New())); value != b.Go {
-			return nil, fmt.Errorf("making codec: binding of %s: Value returns %v, want %v", name, value, b.Go)
-		}
-		if err := fit(b.Schema, b.Go); err != nil {
-			return nil, fmt.Errorf("making codec: binding of %s to %v: %w", name, b.Go, err)
-		}
 		if other, taken := c.byGo[b.Go]; taken {
 			return nil, fmt.Errorf("making codec: %v is bound to %s and to %s", b.Go, other.Schema.FullName(), name)
 		}
-		to := &bound{Binding: b}
+		to := &bound{Binding: b, versions: versions}
 		c.byGo[b.Go] = to
 		for _, n := range append([]string{name}, b.Schema.aliases...) {
 			if _, taken := c.byName[n]; taken {
@@ -79,6 +90,24 @@ func NewCodec(registry Registry, bindings ...Binding) (*Codec, error) {
 		}
 	}
 	return c, nil
+}
+
+// check returns what is wrong with a version.
+func (v Version) check(newest bool) error {
+	if v.Schema == nil || v.Go == nil || v.New == nil || v.Value == nil || newest != (v.Up == nil) {
+		return errors.New("a binding needs Schema, Go, New and Value, and each older version Up")
+	}
+	name := v.Schema.FullName()
+	if made := reflect.TypeOf(v.New()); made != reflect.PointerTo(v.Go) {
+		return fmt.Errorf("binding of %s: New returns %v, want *%v", name, made, v.Go)
+	}
+	if value := reflect.TypeOf(v.Value(v.New())); value != v.Go {
+		return fmt.Errorf("binding of %s: Value returns %v, want %v", name, value, v.Go)
+	}
+	if err := fit(v.Schema, v.Go); err != nil {
+		return fmt.Errorf("binding of %s to %v: %w", name, v.Go, err)
+	}
+	return nil
 }
 
 // frameSize is the length of what stands before the Avro: a zero byte and the schema's id.
@@ -132,7 +161,7 @@ func (c *Codec) FromJSON(fullName string, data []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	value, err := decode(b.Schema.avro, b, payload)
+	value, err := decode(b.Schema.avro, b.Version, payload)
 	if err != nil {
 		return nil, fmt.Errorf("reading JSON for %s: %w", fullName, err)
 	}

@@ -32,7 +32,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil || !bytes.Equal(payload, data[5:]) {
 			t.Errorf("%T: payload %x, %v; want %x", v, payload, err, data[5:])
 		}
-		got, err := c.Decode(ctx, data)
+		got, err := c.Decode(ctx, data, time.Time{})
 		if err != nil {
 			t.Fatalf("%T: %v", v, err)
 		}
@@ -68,13 +68,13 @@ func TestDecodeRefusesEveryCutAndRest(t *testing.T) {
 			t.Fatal(err)
 		}
 		for cut := range data {
-			if got, err := c.Decode(t.Context(), data[:cut]); !errors.Is(err, ErrUndecodable) || got.Value != nil {
+			if got, err := c.Decode(t.Context(), data[:cut], time.Time{}); !errors.Is(err, ErrUndecodable) || got.Value != nil {
 				t.Errorf("%T cut at %d of %d: got %+v, %v", v, cut, len(data), got.Value, err)
 			}
 			cuts++
 		}
 		for _, rest := range [][]byte{{0}, {2}, data} {
-			if got, err := c.Decode(t.Context(), append(bytes.Clone(data), rest...)); !errors.Is(err, ErrUndecodable) || got.Value != nil {
+			if got, err := c.Decode(t.Context(), append(bytes.Clone(data), rest...), time.Time{}); !errors.Is(err, ErrUndecodable) || got.Value != nil {
 				t.Errorf("%T with %d bytes more: got %+v, %v", v, len(rest), got.Value, err)
 			}
 		}
@@ -105,14 +105,14 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no Avro schema", frame(noAvro), ErrUndecodable, ""},
 		{"no record", frame(noRecord), ErrUndecodable, ""},
 	} {
-		got, err := c.Decode(t.Context(), row.data)
+		got, err := c.Decode(t.Context(), row.data, time.Time{})
 		if !errors.Is(err, row.want) || got.Value != nil || got.FullName != row.fullName {
 			t.Errorf("%s: got %+v, %v", row.name, got, err)
 		}
 	}
 	before := r.asked
-	_, _ = c.Decode(t.Context(), frame(other))
-	_, _ = c.Decode(t.Context(), frame(noAvro))
+	_, _ = c.Decode(t.Context(), frame(other), time.Time{})
+	_, _ = c.Decode(t.Context(), frame(noAvro), time.Time{})
 	if r.asked != before {
 		t.Error("a final verdict was asked for again")
 	}
@@ -123,7 +123,7 @@ func TestRegistryTroubleIsNotFinal(t *testing.T) {
 	down := errors.New("connection refused")
 	r.fail = down
 	data := []byte{0, 0, 0, 3, 0xe8}
-	_, err := c.Decode(t.Context(), data)
+	_, err := c.Decode(t.Context(), data, time.Time{})
 	if !errors.Is(err, down) || errors.Is(err, ErrUndecodable) || errors.Is(err, ErrUnknownType) {
 		t.Errorf("decode: %v", err)
 	}
@@ -131,14 +131,14 @@ func TestRegistryTroubleIsNotFinal(t *testing.T) {
 		t.Errorf("encode: %v", err)
 	}
 	r.fail = nil
-	if _, err := c.Decode(t.Context(), data); err != nil {
+	if _, err := c.Decode(t.Context(), data, time.Time{}); err != nil {
 		t.Errorf("decode, the registry being back: %v", err)
 	}
 	if _, err := c.Encode(t.Context(), topic, shipOrder{}); err != nil {
 		t.Errorf("encode, the registry being back: %v", err)
 	}
 	r.fail = down
-	if _, err := c.Decode(t.Context(), data); err != nil {
+	if _, err := c.Decode(t.Context(), data, time.Time{}); err != nil {
 		t.Errorf("decode of a known id, the registry being down: %v", err)
 	}
 }
@@ -214,7 +214,7 @@ func TestPayloadOfEqualMapsIsEqual(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := c.Decode(t.Context(), data); err != nil || !sameValue(got.Value, v) {
+	if got, err := c.Decode(t.Context(), data, time.Time{}); err != nil || !sameValue(got.Value, v) {
 		t.Errorf("got %+v, %v", got.Value, err)
 	}
 }
@@ -222,7 +222,7 @@ func TestPayloadOfEqualMapsIsEqual(t *testing.T) {
 func TestOneRequestForManyWaiters(t *testing.T) {
 	for name, call := range map[string]func(context.Context, *Codec) error{
 		"decode": func(ctx context.Context, c *Codec) error {
-			_, err := c.Decode(ctx, []byte{0, 0, 0, 3, 0xe8})
+			_, err := c.Decode(ctx, []byte{0, 0, 0, 3, 0xe8}, time.Time{})
 			return err
 		},
 		"encode": func(ctx context.Context, c *Codec) error { _, err := c.Encode(ctx, topic, shipOrder{}); return err },
@@ -286,7 +286,7 @@ func TestConcurrentUse(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					if got, err := c.Decode(t.Context(), data); err != nil || !reflect.DeepEqual(got.Value, v) {
+					if got, err := c.Decode(t.Context(), data, time.Time{}); err != nil || !reflect.DeepEqual(got.Value, v) {
 						t.Errorf("got %#v, %v; want %#v", got.Value, err, v)
 						return
 					}

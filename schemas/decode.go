@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/twmb/avro"
 )
@@ -29,13 +32,14 @@ type Decoded struct {
 	Value any
 }
 
-// Decode reads a framed record with the schema that it was written with, as the newest schema bound to
-// that full name or having it as an alias. All readers go through it. The first record of an id asks
-// the registry, once however many wait. The value shares no memory with data.
+// Decode reads a framed record with the schema that it was written with, as the version nearest to it of those
+// bound to that full name or having it as an alias, and upcasts that to the newest; at is the record's time,
+// for upcasters. All readers go through it. The first record of an id asks the registry, once however many
+// wait. The value shares no memory with data.
 //
 // Errors that match ErrUndecodable or ErrUnknownType are final for this binary. Any other means that
 // the registry could not say or that ctx ended: nothing is known about the record, try again.
-func (c *Codec) Decode(ctx context.Context, data []byte) (Decoded, error) {
+func (c *Codec) Decode(ctx context.Context, data []byte, at time.Time) (Decoded, error) {
 	if len(data) < frameSize || data[0] != 0 {
 		return Decoded{}, fmt.Errorf("decoding %d bytes without a schema's frame: %w", len(data), ErrUndecodable)
 	}
@@ -53,7 +57,10 @@ func (c *Codec) Decode(ctx context.Context, data []byte) (Decoded, error) {
 	if w.err != nil {
 		return Decoded{FullName: w.name, Name: simpleName(w.name)}, fmt.Errorf("decoding record of schema id %d: %w", id, w.err)
 	}
-	value, err := decode(w.resolved, w.to, data[frameSize:])
+	value, err := decode(w.resolved, w.to.versions[w.version], data[frameSize:])
+	if err == nil {
+		value, err = w.to.upcast(value, w.version, at)
+	}
 	if err != nil {
 		return Decoded{}, fmt.Errorf("decoding %s of schema id %d: %w", w.name, id, err)
 	}
@@ -61,7 +68,7 @@ func (c *Codec) Decode(ctx context.Context, data []byte) (Decoded, error) {
 }
 
 // decode reads one payload, all of it.
-func decode(resolved *avro.Schema, to *bound, payload []byte) (value any, err error) {
+func decode(resolved *avro.Schema, to Version, payload []byte) (value any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: the codec panicked: %v", ErrUndecodable, p)
@@ -78,10 +85,28 @@ func decode(resolved *avro.Schema, to *bound, payload []byte) (value any, err er
 	return to.Value(pointer), nil
 }
 
+// upcast makes a value of a version, counted from 0, one of the newest.
+func (b *bound) upcast(value any, version int, at time.Time) (_ any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: upcasting from version %d panicked: %v", ErrUndecodable, version+1, p)
+		}
+	}()
+	for ; version < len(b.versions)-1; version++ {
+		value = b.versions[version].Up(value, at)
+		if got, want := reflect.TypeOf(value), b.versions[version+1].Go; got != want {
+			return nil, fmt.Errorf("%w: the upcaster from version %d returns %v, want %v", ErrUndecodable, version+1, got, want)
+		}
+	}
+	return value, nil
+}
+
 // writer is what is known about the schema of an id: how to read its records, or why that cannot be.
 type writer struct {
-	name     string
-	to       *bound
+	name string
+	to   *bound
+	// version is the one that records are read as, counted from 0.
+	version  int
 	resolved *avro.Schema
 	err      error
 }
@@ -128,8 +153,28 @@ func (c *Codec) resolve(text string) (w *writer) {
 		return w
 	}
 	w.to = to
-	if w.resolved, err = resolve(from, to.Schema); err != nil {
+	w.version = to.nearest(from)
+	if w.resolved, err = resolve(from, to.versions[w.version].Schema); err != nil {
 		w.err = fmt.Errorf("%w: %w: %s: %w", ErrUndecodable, ErrIncompatible, w.name, err)
 	}
 	return w
+}
+
+// nearest returns the version that has most of a writer's fields by their own names, and then fewest others;
+// the newest of several. So a version reads its own, whatever tools made of its text, and a version that is
+// not known yet is read as the newest.
+func (b *bound) nearest(writer *Schema) (version int) {
+	most, fewest := -1, 0
+	for i, v := range b.versions {
+		common := 0
+		for _, f := range v.Schema.root.fields {
+			if slices.ContainsFunc(writer.root.fields, func(w field) bool { return w.name == f.name }) {
+				common++
+			}
+		}
+		if others := len(v.Schema.root.fields) - common; common > most || common == most && others <= fewest {
+			version, most, fewest = i, common, others
+		}
+	}
+	return version
 }

@@ -69,16 +69,16 @@ func TestDecodeReadsOtherWriters(t *testing.T) {
 			t.Fatalf("%s: %v", row.name, err)
 		}
 		data := append([]byte{0, 0, 0, byte(id >> 8), byte(id)}, payload...)
-		got, err := c.Decode(t.Context(), data)
+		got, err := c.Decode(t.Context(), data, time.Time{})
 		if err != nil || !reflect.DeepEqual(got.Value, row.want) || got.FullName != row.reader.Schema.FullName() {
 			t.Errorf("%s:\n got %+v, %v\nwant %+v", row.name, got, err, row.want)
 		}
 		for cut := 5; cut < len(data); cut++ {
-			if got, err := c.Decode(t.Context(), data[:cut]); !errors.Is(err, ErrUndecodable) {
+			if got, err := c.Decode(t.Context(), data[:cut], time.Time{}); !errors.Is(err, ErrUndecodable) {
 				t.Errorf("%s, cut at %d: got %+v, %v", row.name, cut, got.Value, err)
 			}
 		}
-		if _, err := c.Decode(t.Context(), append(data, 0)); !errors.Is(err, ErrUndecodable) {
+		if _, err := c.Decode(t.Context(), append(data, 0), time.Time{}); !errors.Is(err, ErrUndecodable) {
 			t.Errorf("%s, a byte left over: %v", row.name, err)
 		}
 	}
@@ -93,7 +93,7 @@ func TestDecodeRefusesIncompatibleWriters(t *testing.T) {
 			`},{"name":"discount","type":["null","ledgerline.Money"],"default":null},{"name":"placed_at","type":{"type":"long","logicalType":"timestamp-micros"}}`,
 	} {
 		id := r.register("s", record("OrderPlaced", fields))
-		got, err := c.Decode(t.Context(), append([]byte{0, 0, 0, byte(id >> 8), byte(id)}, make([]byte, 20)...))
+		got, err := c.Decode(t.Context(), append([]byte{0, 0, 0, byte(id >> 8), byte(id)}, make([]byte, 20)...), time.Time{})
 		if !errors.Is(err, ErrIncompatible) || !errors.Is(err, ErrUndecodable) || !strings.Contains(err.Error(), name) || got.FullName != "ledgerline.order.OrderPlaced" {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}

@@ -103,8 +103,8 @@ func TestNewCodecRefusesWhatDoesNotFit(t *testing.T) {
 		{"an alias of another", []Binding{bind[paymentReceived](payment), bind[paid](alias)}, "two bindings read ledgerline.order.PaymentReceived"},
 		{"a struct twice", []Binding{bind[paymentReceived](payment), bind[paymentReceived](alias)}, "is bound to"},
 		{"no schema", []Binding{bind[head](nil)}, "needs Schema"},
-		{"New of another type", []Binding{{Schema: payment, Go: reflect.TypeFor[paymentReceived](), New: func() any { return new(head) }, Value: func(p any) any { return p }}}, "New returns *schemas.head"},
-		{"Value of another type", []Binding{{Schema: payment, Go: reflect.TypeFor[paymentReceived](), New: func() any { return new(paymentReceived) }, Value: func(p any) any { return p }}}, "Value returns *schemas.paymentReceived"},
+		{"New of another type", []Binding{{Version: Version{Schema: payment, Go: reflect.TypeFor[paymentReceived](), New: func() any { return new(head) }, Value: func(p any) any { return p }}}}, "New returns *schemas.head"},
+		{"Value of another type", []Binding{{Version: Version{Schema: payment, Go: reflect.TypeFor[paymentReceived](), New: func() any { return new(paymentReceived) }, Value: func(p any) any { return p }}}}, "Value returns *schemas.paymentReceived"},
 	} {
 		_, err := NewCodec(&registry{}, row.bindings...)
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
@@ -150,7 +150,7 @@ func TestWhatFitsWorks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := c.Decode(t.Context(), data)
+		got, err := c.Decode(t.Context(), data, time.Time{})
 		if err != nil || !sameValue(got.Value, v) {
 			t.Errorf("got %+v, %v\nwant %+v", got.Value, err, v)
 		}

@@ -104,7 +104,11 @@ type (
 )
 
 func bind[T any](s *Schema) Binding {
-	return Binding{Schema: s, Go: reflect.TypeFor[T](), New: func() any { return new(T) }, Value: func(p any) any { return *p.(*T) }}
+	return Binding{Version: version[T](s)}
+}
+
+func version[T any](s *Schema) Version {
+	return Version{Schema: s, Go: reflect.TypeFor[T](), New: func() any { return new(T) }, Value: func(p any) any { return *p.(*T) }}
 }
 
 func mustParse(t testing.TB, text string) *Schema {
@@ -116,7 +120,7 @@ func mustParse(t testing.TB, text string) *Schema {
 	return s
 }
 
-// embedded returns a schema of ours by folder and simple name.
+// embedded returns the newest version of a schema of ours, by folder and simple name.
 func embedded(t testing.TB, dir, name string) *Schema {
 	t.Helper()
 	loaded, err := Load(FS, dir)
@@ -126,7 +130,7 @@ func embedded(t testing.TB, dir, name string) *Schema {
 	if loaded[name] == nil {
 		t.Fatalf("no schema %s in %s", name, dir)
 	}
-	return loaded[name]
+	return loaded[name][len(loaded[name])-1]
 }
 
 // registry keeps schemas in memory and counts what it is asked.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // TestTinyRecordsCannotAllocate feeds records of a few bytes that claim to be huge.
@@ -32,7 +33,7 @@ func TestTinyRecordsCannotAllocate(t *testing.T) {
 	frames := [][]byte{{0, 0, 0, 3, 0xe8}, {0, 0, 0, byte(extra >> 8), byte(extra), 0}}
 	refused := 0
 	for _, frame := range frames {
-		if _, err := c.Decode(t.Context(), append(frame[:len(frame):len(frame)], 0, 0, 0, 0, 0)); err != nil {
+		if _, err := c.Decode(t.Context(), append(frame[:len(frame):len(frame)], 0, 0, 0, 0, 0), time.Time{}); err != nil {
 			t.Fatal(err) // also warms the caches
 		}
 		for field := range 5 {
@@ -41,7 +42,7 @@ func TestTinyRecordsCannotAllocate(t *testing.T) {
 				data = append(data, 1, 1, 1, 1, 1, 1)
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
-				_, err := c.Decode(t.Context(), data)
+				_, err := c.Decode(t.Context(), data, time.Time{})
 				runtime.ReadMemStats(&after)
 				if !errors.Is(err, ErrUndecodable) {
 					t.Errorf("field %d, size %d: %v", field, size, err)
@@ -57,10 +58,10 @@ func TestTinyRecordsCannotAllocate(t *testing.T) {
 		for range 1000 {
 			blocks = binary.AppendVarint(blocks, 4096)
 		}
-		if _, err := c.Decode(t.Context(), blocks); !errors.Is(err, ErrUndecodable) {
+		if _, err := c.Decode(t.Context(), blocks, time.Time{}); !errors.Is(err, ErrUndecodable) {
 			t.Errorf("a thousand blocks of empty items: %v", err)
 		}
-		if _, err := c.Decode(t.Context(), binary.AppendVarint(frame[:1:1], math.MaxInt64)); !errors.Is(err, ErrUndecodable) {
+		if _, err := c.Decode(t.Context(), binary.AppendVarint(frame[:1:1], math.MaxInt64), time.Time{}); !errors.Is(err, ErrUndecodable) {
 			t.Errorf("a bad frame: %v", err)
 		}
 	}
@@ -78,7 +79,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := c.Decode(t.Context(), data)
+		got, err := c.Decode(t.Context(), data, time.Time{})
 		if err != nil {
 			if !errors.Is(err, ErrUndecodable) {
 				t.Fatalf("%x: %v", data, err)

@@ -33,7 +33,7 @@ func TestOracle(t *testing.T) {
 		if !bytes.Equal(ours[5:], theirs) {
 			t.Fatalf("%+v: we write %x, hamba %x", v, ours[5:], theirs)
 		}
-		got, err := c.Decode(t.Context(), append(bytes.Clone(ours[:5]), theirs...))
+		got, err := c.Decode(t.Context(), append(bytes.Clone(ours[:5]), theirs...), time.Time{})
 		if err != nil || !reflect.DeepEqual(got.Value, v) {
 			t.Fatalf("we read hamba's %+v as %+v, %v", v, got.Value, err)
 		}

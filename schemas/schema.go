@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/twmb/avro"
@@ -54,14 +55,15 @@ func (s *Schema) Name() string { return simpleName(s.root.name) }
 // Text returns the schema as it was given to Parse.
 func (s *Schema) Text() string { return s.text }
 
-// Load parses every .avsc file in dir, not in its subfolders, and returns the schemas by simple name.
-// A file must be called after the record that it holds: OrderPlaced.avsc.
-func Load(fsys fs.FS, dir string) (map[string]*Schema, error) {
+// Load parses every .avsc file in dir, not in its subfolders, and returns the schemas by simple name, the
+// versions of each oldest first. A file must be called after the record that it holds: OrderPlaced.avsc, and
+// its earlier versions OrderPlaced.1.avsc, OrderPlaced.2.avsc and so on.
+func Load(fsys fs.FS, dir string) (map[string][]*Schema, error) {
 	entries, err := fs.ReadDir(fsys, dir)
 	if err != nil {
 		return nil, fmt.Errorf("loading schemas of %s: %w", dir, err)
 	}
-	loaded := map[string]*Schema{}
+	loaded := map[string]map[int]*Schema{} // the newest as 0
 	for _, entry := range entries {
 		if entry.IsDir() || path.Ext(entry.Name()) != ".avsc" {
 			continue
@@ -75,12 +77,35 @@ func Load(fsys fs.FS, dir string) (map[string]*Schema, error) {
 		if err != nil {
 			return nil, fmt.Errorf("loading schema %s: %w", file, err)
 		}
-		if want := s.Name() + ".avsc"; entry.Name() != want {
-			return nil, fmt.Errorf("loading schema %s: it holds record %s: call the file %s", file, s.FullName(), want)
+		name, number, older := strings.Cut(strings.TrimSuffix(entry.Name(), ".avsc"), ".")
+		version := 0
+		if older {
+			if version, err = strconv.Atoi(number); err != nil || version < 1 {
+				return nil, fmt.Errorf("loading schema %s: call the file %s.avsc, or %s.1.avsc and so on for an earlier version", file, s.Name(), s.Name())
+			}
 		}
-		loaded[s.Name()] = s
+		if name != s.Name() {
+			return nil, fmt.Errorf("loading schema %s: it holds record %s: call the file %s.avsc", file, s.FullName(), s.Name())
+		}
+		if loaded[name] == nil {
+			loaded[name] = map[int]*Schema{}
+		}
+		loaded[name][version] = s
 	}
-	return loaded, nil
+	versions := map[string][]*Schema{}
+	for name, found := range loaded {
+		for i := 1; i < len(found); i++ {
+			if found[i] == nil {
+				return nil, fmt.Errorf("loading schemas of %s: there is no %s.%d.avsc", dir, name, i)
+			}
+			versions[name] = append(versions[name], found[i])
+		}
+		if found[0] == nil {
+			return nil, fmt.Errorf("loading schemas of %s: there is no %s.avsc, the newest version", dir, name)
+		}
+		versions[name] = append(versions[name], found[0])
+	}
+	return versions, nil
 }
 
 // Subject returns the registry's name for the schemas of a record type in a topic: topic, '-', the

@@ -26,18 +26,22 @@ func TestEmbeddedSchemas(t *testing.T) {
 		if got := slices.Sorted(maps.Keys(loaded)); !slices.Equal(got, names) {
 			t.Errorf("schemas of %s: got %v, want %v", dir, got, names)
 		}
-		for name, s := range loaded {
+		for name, versions := range loaded {
 			namespace := "ledgerline." + strings.TrimPrefix(dir+".", "..")
-			if s.Name() != name || s.FullName() != namespace+name {
-				t.Errorf("schema %s calls itself %s, %s", name, s.Name(), s.FullName())
-			}
-			if err := Compatible(s.Text(), s.Text()); err != nil {
-				t.Error(err)
+			var older []string
+			for _, s := range versions {
+				if s.Name() != name || s.FullName() != namespace+name {
+					t.Errorf("schema %s calls itself %s, %s", name, s.Name(), s.FullName())
+				}
+				older = append(older, s.Text())
+				if err := Compatible(s.Text(), older...); err != nil {
+					t.Error(err)
+				}
 			}
 		}
 	}
 	files, err := fs.Glob(FS, "*/*.avsc")
-	if err != nil || len(files) != 24 {
+	if err != nil || len(files) != 26 {
 		t.Fatalf("files below the root: %v, %v", files, err)
 	}
 }
@@ -48,8 +52,10 @@ func TestEverythingIsDocumented(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, s := range loaded {
-			undocumented(t, name, avro.MustParse(s.Text()).Root())
+		for name, versions := range loaded {
+			for _, s := range versions {
+				undocumented(t, name, avro.MustParse(s.Text()).Root())
+			}
 		}
 	}
 }
@@ -85,13 +91,17 @@ func TestLoadRefuses(t *testing.T) {
 		"no schema":    {fstest.MapFS{"d/Bad.avsc": {Data: []byte("{")}}, "loading schema d/Bad.avsc"},
 		"no record":    {fstest.MapFS{"d/Bad.avsc": {Data: []byte(`"string"`)}}, "want a record, got string"},
 		"no folder":    {fstest.MapFS{}, "loading schemas of d"},
+		"no newest":    {fstest.MapFS{"d/Placed.1.avsc": record("Placed")}, "there is no Placed.avsc, the newest version"},
+		"a gap":        {fstest.MapFS{"d/Placed.2.avsc": record("Placed"), "d/Placed.avsc": record("Placed")}, "there is no Placed.1.avsc"},
+		"version 0":    {fstest.MapFS{"d/Placed.0.avsc": record("Placed"), "d/Placed.avsc": record("Placed")}, "call the file Placed.avsc, or Placed.1.avsc"},
+		"no number":    {fstest.MapFS{"d/Placed.old.avsc": record("Placed"), "d/Placed.avsc": record("Placed")}, "call the file Placed.avsc, or Placed.1.avsc"},
 	} {
 		if _, err := Load(row.files, "d"); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: got %v, want %q", name, err, row.want)
 		}
 	}
 	loaded, err := Load(fstest.MapFS{"d/Placed.avsc": record("Placed"), "d/README.md": {}, "d/deeper/Wrong.avsc": record("Paid")}, "d")
-	if err != nil || len(loaded) != 1 || loaded["Placed"].FullName() != "a.b.Placed" {
+	if err != nil || len(loaded) != 1 || len(loaded["Placed"]) != 1 || loaded["Placed"][0].FullName() != "a.b.Placed" {
 		t.Errorf("got %v, %v", loaded, err)
 	}
 }

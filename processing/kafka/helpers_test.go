@@ -359,7 +359,7 @@ func (f *fixture) answers(records []*kgo.Record) []answered {
 	f.t.Helper()
 	var all []answered
 	for _, r := range records {
-		d, err := f.codec.Decode(f.t.Context(), r.Value)
+		d, err := f.codec.Decode(f.t.Context(), r.Value, time.Time{})
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -403,7 +403,15 @@ func (o *observer) check(sent []*kgo.Record, workers ...*running) {
 	}
 }
 
-func loadOrderSchemas() (map[string]*schemas.Schema, error) { return schemas.Load(schemas.FS, "order") }
+// loadOrderSchemas returns the newest versions.
+func loadOrderSchemas() (map[string]*schemas.Schema, error) {
+	loaded, err := schemas.Load(schemas.FS, "order")
+	newest := map[string]*schemas.Schema{}
+	for name, versions := range loaded {
+		newest[name] = versions[len(versions)-1]
+	}
+	return newest, err
+}
 
 // eventAsCommand returns a record of the commands topic that holds an event.
 func (f *fixture) eventAsCommand(key string) *kgo.Record {

@@ -97,7 +97,7 @@ func TestFieldsOfJSONCommands(t *testing.T) {
 		t.Errorf("version 1 expected of 3: got %s %s", a.Status, a.Code)
 	}
 	o.check(nil, w)
-	d, err := f.codec.Decode(t.Context(), o.records["order.events"][0].Value)
+	d, err := f.codec.Decode(t.Context(), o.records["order.events"][0].Value, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

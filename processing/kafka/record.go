@@ -109,8 +109,9 @@ type wire struct {
 var errUnready = errors.New("schema registry does not answer")
 
 // decode returns the value of a record, or a *processing.Fault that will not go away, or an error
-// wrapping errUnready. The type of JSON may be the simple name of one of those commands.
-func (w *wire) decode(ctx context.Context, r *kgo.Record, commands ...processing.Type) (schemas.Decoded, *processing.Fault, error) {
+// wrapping errUnready. It is upcast as of the time at. The type of JSON may be the simple name of one of those
+// commands.
+func (w *wire) decode(ctx context.Context, r *kgo.Record, at time.Time, commands ...processing.Type) (schemas.Decoded, *processing.Fault, error) {
 	if strings.HasPrefix(header(r, headerContentType), contentJSON) {
 		fullName := header(r, headerType)
 		for _, t := range commands {
@@ -130,7 +131,7 @@ func (w *wire) decode(ctx context.Context, r *kgo.Record, commands ...processing
 		}
 		return schemas.Decoded{FullName: fullName, Name: fullName[strings.LastIndexByte(fullName, '.')+1:], Value: value}, nil, nil
 	}
-	d, err := w.codec.Decode(ctx, r.Value)
+	d, err := w.codec.Decode(ctx, r.Value, at)
 	if err == nil {
 		return d, nil, nil
 	}
@@ -193,7 +194,7 @@ func (w *wire) command(ctx context.Context, a *processing.Aggregate, r *kgo.Reco
 		}
 		c.Expected = &n
 	}
-	d, f, err := w.decode(ctx, r, a.Commands...)
+	d, f, err := w.decode(ctx, r, r.Timestamp, a.Commands...)
 	if f != nil || err != nil {
 		return processing.Input{Command: c, Fault: f}, err
 	}
@@ -295,7 +296,11 @@ func (w *wire) event(ctx context.Context, aggregate string, r *kgo.Record) (proc
 	bad := func(cause string) (processing.Event, error) {
 		return processing.Event{}, &eventError{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Cause: cause}
 	}
-	d, f, err := w.decode(ctx, r)
+	at, err := time.Parse(time.RFC3339Nano, header(r, headerTime))
+	if err != nil {
+		return bad(headerTime + ": " + err.Error())
+	}
+	d, f, err := w.decode(ctx, r, at)
 	if err != nil {
 		return processing.Event{}, err
 	}
@@ -303,7 +308,8 @@ func (w *wire) event(ctx context.Context, aggregate string, r *kgo.Record) (proc
 		return bad(f.Detail)
 	}
 	e := processing.Event{
-		ID: header(r, headerID), Aggregate: aggregate, AggregateID: string(r.Key), Type: d.Name, Data: d.Value,
+		Time: at,
+		ID:   header(r, headerID), Aggregate: aggregate, AggregateID: string(r.Key), Type: d.Name, Data: d.Value,
 		CommandID: header(r, headerCommandID), Last: header(r, headerLast) == "true",
 		CorrelationID: header(r, headerCorrelationID), TraceParent: header(r, headerTraceParent),
 		Partition: r.Partition, Offset: r.Offset,
@@ -313,9 +319,6 @@ func (w *wire) event(ctx context.Context, aggregate string, r *kgo.Record) (proc
 	}
 	if e.CommandOffset, err = strconv.ParseInt(header(r, headerCommandOffset), 10, 64); err != nil {
 		return bad(headerCommandOffset + ": " + err.Error())
-	}
-	if e.Time, err = time.Parse(time.RFC3339Nano, header(r, headerTime)); err != nil {
-		return bad(headerTime + ": " + err.Error())
 	}
 	return e, nil
 }
@@ -346,7 +349,7 @@ func (w *wire) outcomeRecord(ctx context.Context, partition int32, o *processing
 // outcome decodes a record of an outcomes topic, and returns the offset of the command record that it
 // answers.
 func (w *wire) outcome(ctx context.Context, r *kgo.Record) (processing.Outcome, int64, error) {
-	d, f, err := w.decode(ctx, r)
+	d, f, err := w.decode(ctx, r, r.Timestamp)
 	if err != nil {
 		return processing.Outcome{}, 0, err
 	}

@@ -107,7 +107,7 @@ func TestRecordsOfACommand(t *testing.T) {
 		if event.Value[0] != 0 || int(binary.BigEndian.Uint32(event.Value[1:])) != placedSchema {
 			t.Errorf("%s: event is framed as % x, want schema id %d", row.name, event.Value[:5], placedSchema)
 		}
-		d, err := f.codec.Decode(t.Context(), event.Value)
+		d, err := f.codec.Decode(t.Context(), event.Value, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,7 +51,7 @@ var Decider = processing.Decider[State, Command, Event]{
 		processing.TypeOf[CancelOrder](),
 	},
 	Events: []processing.Type{
-		processing.TypeOf[OrderPlaced](),
+		orderPlaced,
 		processing.TypeOf[PaymentReceived](),
 		processing.TypeOf[OrderShipped](),
 		processing.TypeOf[OrderCancelled](),

@@ -90,7 +90,7 @@ func TestEveryTypeGoesThroughTheCodec(t *testing.T) {
 			t.Errorf("%T: %v", v, err)
 			continue
 		}
-		got, err := codec.Decode(t.Context(), data)
+		got, err := codec.Decode(t.Context(), data, time.Time{})
 		if err != nil || got.FullName != want || !reflect.DeepEqual(got.Value, v) {
 			t.Errorf("%s: got %s %+v, %v, want %+v", want, got.FullName, got.Value, err, v)
 		}
