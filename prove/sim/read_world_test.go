@@ -158,31 +158,43 @@ func (w *readWorld) awaitWhole() {
 	defer adm.Close()
 	var lacks error
 	joining := 0
-	for range 300 {
+	for i := range 600 {
 		pause(500 * time.Millisecond)
 		if lacks = w.lacks(adm); lacks == nil {
 			return
 		}
-		// A group may get stuck as no Kafka's does: see helper. Nothing else is helped.
-		if joining++; !w.isJoining(adm) {
-			joining = 0
+		if w.isJoining(adm) {
+			joining++
 		}
-		if joining > 80 {
+		// A group may get stuck as no Kafka's does, for ever in one rebalance after the other: see helper. Nothing
+		// else is helped.
+		if i%100 == 99 {
+			if joining > 50 {
+				w.fault("embedded-group-stuck", "all")
+				w.stopAll()
+				pause(25 * time.Second)
+				w.launchBoth()
+			}
 			joining = 0
-			w.fault("embedded-group-stuck", "all")
-			w.stopAll()
-			pause(25 * time.Second)
-			w.launchBoth()
 		}
 	}
 	w.log.Error("the read models do not hold the log", "err", lacks)
 }
 
+// isJoining reports whether a group that has members is in a rebalance.
 func (w *readWorld) isJoining(adm *kadm.Client) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	groups, err := adm.DescribeGroups(ctx, groupOf(1), groupOf(2))
-	return err == nil && (groups[groupOf(1)].State == "PreparingRebalance" || groups[groupOf(2)].State == "PreparingRebalance")
+	if err != nil {
+		return false
+	}
+	for _, g := range groups {
+		if g.State == "PreparingRebalance" || g.State == "CompletingRebalance" {
+			return true
+		}
+	}
+	return false
 }
 
 // launchBoth starts a processor of each code version.
