@@ -345,7 +345,7 @@ func (s *redisServer) past(draw func(int) int) image {
 	return held
 }
 
-// generationOf is what a run reads of a generation.
+// generation is what a run reads of one.
 type generation struct {
 	ID          string `json:"id"`
 	State       string `json:"state"`

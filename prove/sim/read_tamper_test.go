@@ -12,8 +12,7 @@ import (
 	"github.com/ledgerline/ledgerline/prove/history"
 )
 
-// tampering is a way to change what a key of a bucket holds. It returns the field that it changed, "" if
-// there is none to change.
+// tampering is a way to change what a key of a bucket holds: a field of a part, or one beside it.
 type tampering struct {
 	part string
 	do   func(w *readWorld, key string, held history.Stored, field string)
