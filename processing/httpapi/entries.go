@@ -33,7 +33,7 @@ func (q *Queries) entries(m *processing.ReadModel) func(http.ResponseWriter, *ht
 			var checkpoints readstore.Checkpoints
 			var err error
 			entries, checkpoints, err = q.config.Store.Entries(ctx, bucket, id, after, limit+1)
-			s := seen{found: len(entries) > 0, emptyOK: from != nil, at: map[int]readstore.Checkpoints{bucket.Number: checkpoints}}
+			s := seen{found: len(entries) > 0, emptyOK: from != nil, at: []bucketAt{{bucket.Number, checkpoints}}}
 			if err == nil && !s.found && !s.emptyOK {
 				// A document without entries has an empty list; one that does not exist has none.
 				var sums map[string]int64

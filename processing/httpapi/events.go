@@ -47,7 +47,7 @@ func (q *Queries) events(m *processing.ReadModel, aggregate string) func(http.Re
 		err = q.read(r, m, "", func(ctx context.Context, g readstore.Generation) (seen, error) {
 			found, bucket, checkpoints, err := processing.Places(ctx, q.config.Store, g, aggregate, id, after, limit+1)
 			places = found
-			return seen{found: len(found) > 0, emptyOK: after > 0, at: map[int]readstore.Checkpoints{bucket.Number: checkpoints}}, err
+			return seen{found: len(found) > 0, emptyOK: after > 0, at: []bucketAt{{bucket.Number, checkpoints}}}, err
 		})
 		if err != nil {
 			return err

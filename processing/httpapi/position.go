@@ -25,8 +25,15 @@ type seen struct {
 	found bool
 	// emptyOK says that nothing is an answer too, an empty page.
 	emptyOK bool
-	// at holds the checkpoints of each bucket looked at, as of the moment of its look.
-	at map[int]readstore.Checkpoints
+	// at holds what buckets had when they were looked at. A bucket that was looked at twice is in it twice: it
+	// may have lost something meanwhile.
+	at []bucketAt
+}
+
+// bucketAt is a bucket's checkpoints when it was looked at.
+type bucketAt struct {
+	number      int
+	checkpoints readstore.Checkpoints
 }
 
 // read calls look until what it shows has the positions that r names, on the generation wanted or, if
@@ -113,14 +120,14 @@ func badPosition(format string, args ...any) *problem {
 }
 
 // behind returns a position that a bucket should have and has not, or nil.
-func behind(m *processing.ReadModel, positions []processing.Position, at map[int]readstore.Checkpoints) *processing.Position {
-	for number, checkpoints := range at {
+func behind(m *processing.ReadModel, positions []processing.Position, at []bucketAt) *processing.Position {
+	for _, b := range at {
 		for _, p := range positions {
-			if m.KeyedAsEvents && int(p.Partition) != number {
+			if m.KeyedAsEvents && int(p.Partition) != b.number {
 				continue // no event of that partition ever comes into this bucket
 			}
 			// The zero checkpoint is "nothing yet", although its Command is 0.
-			c := checkpoints[readstore.Source{Aggregate: p.Aggregate, Partition: p.Partition}]
+			c := b.checkpoints[readstore.Source{Aggregate: p.Aggregate, Partition: p.Partition}]
 			if c == (readstore.Checkpoint{}) || c.Command < p.Offset {
 				return &p
 			}

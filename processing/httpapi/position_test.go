@@ -67,6 +67,13 @@ func TestPosition(t *testing.T) {
 		{name: "two headers", path: "/v1/owners/o-1", positions: []string{at(1, 7), at(2, 5)}, early: func(s *site) { advance(s, "owner-jars", 1, 7, -1) }, status: 503, waited: true},
 		{name: "ranked needs all", path: "/v1/owners?sort=-total&currency=GBP", positions: []string{at(1, 7)}, early: func(s *site) { advance(s, "owner-jars", 1, 7, 15) }, status: 503, waited: true},
 		{name: "ranked has all", path: "/v1/owners?sort=-total&currency=GBP", positions: []string{at(1, 7)}, early: func(s *site) { advance(s, "owner-jars", 1, 7, -1) }, status: 200},
+		{name: "ranked loses what it had between places and views", path: "/v1/owners?sort=-total&currency=GBP", positions: []string{at(1, 7)}, early: func(s *site) {
+			before := newSite(s.t)
+			before.catalog("owner-jars", "g1")
+			before.owner("g1", "o-1", total(1))
+			advance(s, "owner-jars", 1, 7, -1)
+			s.store.sums = func() { s.store.Store = before.store.Store }
+		}, status: 503, waited: true},
 		{name: "promoted meanwhile", path: "/v1/jars/" + id, positions: []string{at(home, 7)}, late: func(s *site) {
 			s.apply(readstore.Bucket{Model: "jar-status", Generation: "g2", Number: int(home)}, jars(home), 7, readstore.Op{Kind: readstore.SetDocument, ID: id, Value: `{"version":2}`})
 			s.catalog("jar-status", "g2")

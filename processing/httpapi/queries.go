@@ -173,7 +173,7 @@ func (q *Queries) document(m *processing.ReadModel) func(http.ResponseWriter, *h
 			documents, checkpoints, err := q.config.Store.Load(ctx, bucket, []string{id})
 			var found bool
 			text, found = documents[id]
-			return seen{found: found, at: map[int]readstore.Checkpoints{bucket.Number: checkpoints}}, err
+			return seen{found: found, at: []bucketAt{{bucket.Number, checkpoints}}}, err
 		})
 		if err != nil {
 			return err
@@ -200,7 +200,7 @@ func (q *Queries) sums(m *processing.ReadModel) func(http.ResponseWriter, *http.
 			var checkpoints readstore.Checkpoints
 			var err error
 			sums, checkpoints, err = q.config.Store.Sums(ctx, bucket, id)
-			return seen{found: len(sums) > 0, at: map[int]readstore.Checkpoints{bucket.Number: checkpoints}}, err
+			return seen{found: len(sums) > 0, at: []bucketAt{{bucket.Number, checkpoints}}}, err
 		})
 		if err != nil {
 			return err

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -36,25 +35,23 @@ func (q *Queries) ranked(m *processing.ReadModel) func(http.ResponseWriter, *htt
 		if from != nil {
 			wanted, after = from.Generation, &readstore.Rank{ID: from.After, Sum: from.Sum}
 		}
-		var ranks []readstore.Rank
-		var generation readstore.Generation
+		var body page[any]
 		err = q.read(r, m, wanted, func(ctx context.Context, g readstore.Generation) (seen, error) {
-			generation = g
-			var at map[int]readstore.Checkpoints
-			var err error
-			ranks, at, err = q.places(ctx, g, list, after, limit+1)
-			return seen{found: len(ranks) > 0, emptyOK: true, at: at}, err
+			ranks, placed, err := q.places(ctx, g, list, after, limit+1)
+			if err != nil {
+				return seen{}, err
+			}
+			body.Next = ""
+			if len(ranks) > limit {
+				ranks = ranks[:limit]
+				last := ranks[limit-1]
+				body.Next = cursor{Generation: g.ID, List: list, After: last.ID, Sum: last.Sum}.String()
+			}
+			var viewed []bucketAt
+			body.Items, viewed, err = q.views(ctx, m, g, ranks)
+			return seen{found: len(ranks) > 0, emptyOK: true, at: append(placed, viewed...)}, err
 		})
 		if err != nil {
-			return err
-		}
-		var body page[any]
-		if len(ranks) > limit {
-			ranks = ranks[:limit]
-			last := ranks[limit-1]
-			body.Next = cursor{Generation: generation.ID, List: list, After: last.ID, Sum: last.Sum}.String()
-		}
-		if body.Items, err = q.views(r.Context(), m, generation, ranks); err != nil {
 			return err
 		}
 		return writeJSON(w, q.log, http.StatusOK, body)
@@ -80,20 +77,17 @@ func rankedList(m *processing.ReadModel, query url.Values) (string, error) {
 }
 
 // places returns up to limit places of a list over all buckets, and every bucket's checkpoints.
-func (q *Queries) places(ctx context.Context, g readstore.Generation, list string, after *readstore.Rank, limit int) ([]readstore.Rank, map[int]readstore.Checkpoints, error) {
+func (q *Queries) places(ctx context.Context, g readstore.Generation, list string, after *readstore.Rank, limit int) ([]readstore.Rank, []bucketAt, error) {
 	ranks := make([][]readstore.Rank, g.Buckets)
-	checkpoints := make([]readstore.Checkpoints, g.Buckets)
+	at := make([]bucketAt, g.Buckets)
 	err := each(ctx, g.Buckets, func(ctx context.Context, i int) error {
 		var err error
-		ranks[i], checkpoints[i], err = q.config.Store.Ranked(ctx, numbered(g, i), list, after, limit)
+		at[i].number = i
+		ranks[i], at[i].checkpoints, err = q.config.Store.Ranked(ctx, numbered(g, i), list, after, limit)
 		return err
 	})
 	if err != nil {
 		return nil, nil, err
-	}
-	at := make(map[int]readstore.Checkpoints, g.Buckets)
-	for i, c := range checkpoints {
-		at[i] = c
 	}
 	all := slices.Concat(ranks...)
 	slices.SortFunc(all, func(a, b readstore.Rank) int {
@@ -102,30 +96,26 @@ func (q *Queries) places(ctx context.Context, g readstore.Generation, list strin
 	return all[:min(limit, len(all))], at, nil
 }
 
-// views returns what HTTP shows of each ranked document, in their order.
-func (q *Queries) views(ctx context.Context, m *processing.ReadModel, g readstore.Generation, ranks []readstore.Rank) ([]any, error) {
-	sums := make([]map[string]int64, len(ranks))
+// views returns what HTTP shows of each ranked document, in their order, and the checkpoints of their buckets.
+func (q *Queries) views(ctx context.Context, m *processing.ReadModel, g readstore.Generation, ranks []readstore.Rank) ([]any, []bucketAt, error) {
+	items, at := make([]any, len(ranks)), make([]bucketAt, len(ranks))
 	err := each(ctx, len(ranks), func(ctx context.Context, i int) error {
-		var err error
-		sums[i], _, err = q.config.Store.Sums(ctx, q.bucket(m, g, ranks[i].ID), ranks[i].ID)
-		if err == nil && len(sums[i]) == 0 {
-			err = fmt.Errorf("document of %s that has a place in a list has no sums: generation %s was taken away meanwhile", m.Name, g.ID)
+		id := ranks[i].ID
+		bucket := q.bucket(m, g, id)
+		sums, checkpoints, err := q.config.Store.Sums(ctx, bucket, id)
+		if err != nil {
+			return err
 		}
-		return err
+		if len(sums) == 0 {
+			return fmt.Errorf("document of %s that has a place in a list has no sums: generation %s was taken away meanwhile", m.Name, g.ID)
+		}
+		at[i] = bucketAt{bucket.Number, checkpoints}
+		if items[i], err = m.View(id, sums); err != nil {
+			return fmt.Errorf("viewing document of %s: %w", m.Name, err)
+		}
+		return nil
 	})
-	if errors.Is(err, readstore.ErrBroken) {
-		return nil, brokenModel()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading ranked documents of %s: %w", m.Name, err)
-	}
-	items := make([]any, len(ranks))
-	for i, rank := range ranks {
-		if items[i], err = m.View(rank.ID, sums[i]); err != nil {
-			return nil, fmt.Errorf("viewing document of %s: %w", m.Name, err)
-		}
-	}
-	return items, nil
+	return items, at, err
 }
 
 // each calls f for 0 to n-1, at most readsAtOnce at a time, and returns after all have ended. It

@@ -69,6 +69,8 @@ type store struct {
 	// loads, if not nil, is called before each Load, with how many there were since it was set.
 	loads  func(n int)
 	loaded int
+	// sums, if not nil, is called before each Sums.
+	sums func()
 }
 
 func (s *store) err(generation string) error {
@@ -101,6 +103,9 @@ func (s *store) Load(ctx context.Context, b readstore.Bucket, ids []string) (map
 func (s *store) Sums(ctx context.Context, b readstore.Bucket, id string) (map[string]int64, readstore.Checkpoints, error) {
 	if err := s.err(b.Generation); err != nil {
 		return nil, nil, err
+	}
+	if s.sums != nil {
+		s.sums()
 	}
 	return s.Store.Sums(ctx, b, id)
 }
