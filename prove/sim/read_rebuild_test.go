@@ -173,9 +173,9 @@ func (w *readWorld) killedBuilds(ctx context.Context, model string, code int) (s
 		if !b.killed {
 			return b.generation, b.built
 		}
-		all, active := w.catalog(model)
 		pause(100 * time.Millisecond) // for what it had sent
 		lost, last = w.redis.lost(), nil
+		all, active := w.catalog(model)
 		// Without an active generation, processors go on with what a job has left; and of what a rewind has
 		// brought back, the oldest is gone on with.
 		if all[active].State == "ready" && all[b.generation].State == "building" && unfinished(all, code) == 1 {
