@@ -29,30 +29,12 @@ type run struct {
 // together with its checkpoints. It reports whether the checkpoints of a bucket were not as expected:
 // what was known of that bucket is forgotten then.
 func (r *run) loadDocuments(ctx context.Context) (moved bool, err error) {
-	missing := map[int]map[string]bool{}
-	for _, e := range r.in.Events {
-		b := r.f.buckets[int(e.Partition)]
-		if b == nil || !r.f.sources[readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}] {
-			continue
-		}
-		if _, ok := b.documents[e.AggregateID]; !ok {
-			if missing[int(e.Partition)] == nil {
-				missing[int(e.Partition)] = map[string]bool{}
-			}
-			missing[int(e.Partition)][e.AggregateID] = true
-		}
+	missing := r.missing()
+	if len(missing) > 0 && r.f.makeRoom() {
+		missing = r.missing()
 	}
 	for n, ids := range missing {
 		b := r.f.buckets[n]
-		if b.bytes > r.f.cfg.CacheBytes/len(r.f.buckets) {
-			// Everything held is stored, so it can go; what this run needs of it is loaded again.
-			b.drop()
-			for _, e := range r.in.Events {
-				if int(e.Partition) == n {
-					ids[e.AggregateID] = true
-				}
-			}
-		}
 		texts, checkpoints, err := r.f.cfg.Store.Load(ctx, r.f.bucket(n), slices.Collect(maps.Keys(ids)))
 		if err != nil {
 			return false, fmt.Errorf("loading documents of %s: %w", r.f.bucket(n), err)
@@ -74,6 +56,24 @@ func (r *run) loadDocuments(ctx context.Context) (moved bool, err error) {
 		}
 	}
 	return moved, nil
+}
+
+// missing returns the ids of the documents that the run needs and the follower does not hold, by bucket.
+func (r *run) missing() map[int]map[string]bool {
+	missing := map[int]map[string]bool{}
+	for _, e := range r.in.Events {
+		b := r.f.buckets[int(e.Partition)]
+		if b == nil || !r.f.sources[readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}] {
+			continue
+		}
+		if _, ok := b.documents[e.AggregateID]; !ok {
+			if missing[int(e.Partition)] == nil {
+				missing[int(e.Partition)] = map[string]bool{}
+			}
+			missing[int(e.Partition)][e.AggregateID] = true
+		}
+	}
+	return missing
 }
 
 func (r *run) apply(e Event) error {

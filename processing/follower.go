@@ -84,6 +84,27 @@ func (b *bucketState) hold(id string, document any, text int) {
 // drop forgets all documents.
 func (b *bucketState) drop() { b.documents, b.bytes = map[string]*shown{}, 0 }
 
+// makeRoom drops documents, of the bucket that holds most first, until no more are held than may be. It is
+// called between runs: all that is held then is stored. It reports whether it dropped any.
+func (f *Follower) makeRoom() (dropped bool) {
+	for {
+		held, most := 0, &bucketState{}
+		for _, b := range f.buckets {
+			if b == nil {
+				continue
+			}
+			if held += b.bytes; b.bytes > most.bytes {
+				most = b
+			}
+		}
+		if held <= f.cfg.CacheBytes {
+			return dropped
+		}
+		most.drop()
+		dropped = true
+	}
+}
+
 func newChange() string { return uuid.NewString()[:8] }
 
 // NewFollower checks the configuration. It asks nothing of the store.

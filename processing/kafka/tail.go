@@ -21,7 +21,7 @@ type LogConfig struct {
 	// Aggregates whose events are read.
 	Aggregates []string
 	Codec      *schemas.Codec
-	// MaxBatch is the most events delivered at once. Defaults to 10,000.
+	// MaxBatch is the most events delivered at once. Defaults to 2500.
 	MaxBatch int
 }
 
@@ -30,7 +30,7 @@ func (c *LogConfig) check() error {
 		return errors.New("log: aggregates and codec are required")
 	}
 	if c.MaxBatch == 0 {
-		c.MaxBatch = 10_000
+		c.MaxBatch = 2500
 	}
 	return c.Client.check()
 }
