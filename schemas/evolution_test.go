@@ -1,8 +1,11 @@
 package schemas
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"maps"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -100,53 +103,58 @@ func TestDecodeRefusesIncompatibleWriters(t *testing.T) {
 	}
 }
 
+// TestCompatible: each change to a schema that testdata/changes.jsonl has is taken or refused as it says, the
+// refusal with the words that it says.
 func TestCompatible(t *testing.T) {
-	const a, b, bDefault = `{"name":"a","type":"string"}`, `{"name":"b","type":"long"}`, `{"name":"b","type":"long","default":0}`
-	kind := func(symbols, more string) string {
-		return `{"name":"k","type":{"type":"enum","name":"K","symbols":[` + symbols + `]` + more + `}}`
+	text, err := os.ReadFile("testdata/changes.jsonl")
+	if err != nil {
+		t.Fatal(err)
 	}
-	in := func(logical string) string {
-		return `{"type":"long","logicalType":"timestamp-` + logical + `"}`
-	}
-	for _, row := range []struct {
-		name  string
-		newer string
-		older []string
-		want  string // "" for compatible
-	}{
-		{"the first", record("R", a), nil, ""},
-		{"no change", record("R", a), []string{record("R", a)}, ""},
-		{"a defaulted field added", record("R", a, bDefault), []string{record("R", a)}, ""},
-		{"a field added", record("R", a, b), []string{record("R", a)}, "incompatible at b:"},
-		{"a field removed", record("R", a), []string{record("R", a, b)}, ""},
-		{"against the last alone it would do", record("R", a, b), []string{record("R", a), record("R", a, bDefault)}, "older schema 1 of 2"},
-		{"a type changed", record("R", b), []string{record("R", `{"name":"b","type":"string"}`)}, "incompatible at b:"},
-		{"a type widened", record("R", b), []string{record("R", `{"name":"b","type":"int"}`)}, ""},
-		{"a type narrowed", record("R", `{"name":"b","type":"int"}`), []string{record("R", b)}, "incompatible at b:"},
-		{"made optional", record("R", `{"name":"b","type":["null","long"],"default":null}`), []string{record("R", b)}, ""},
-		{"made required", record("R", b), []string{record("R", `{"name":"b","type":["null","long"],"default":null}`)}, "incompatible at b:"},
-		{"renamed", record("R", `{"name":"c","type":"long"}`), []string{record("R", b)}, "incompatible at c:"},
-		{"renamed by alias", record("R", `{"name":"c","aliases":["b"],"type":"long"}`), []string{record("R", b)}, ""},
-		{"another record", record("S", a), []string{record("R", a)}, "older schema 1 of 1 is called ledgerline.order.R"},
-		{"another namespace", record("R", a), []string{strings.Replace(record("R", a), "ledgerline.order", "elsewhere", 1)}, "is called elsewhere.R"},
-		{"an enum without a default", record("R", kind(`"X"`, "")), nil, "field k: an enum needs a default"},
-		{"such an enum deep inside", record("R", `{"name":"l","type":{"type":"array","items":["null",`+record("I", kind(`"X"`, ""))+`]}}`), nil, "field l[].k: an enum needs a default"},
-		{"such an enum in the past", record("R", kind(`"X"`, `,"default":"X"`)), []string{record("R", kind(`"X"`, ""))}, ""},
-		{"a symbol added", record("R", kind(`"X","Y"`, `,"default":"X"`)), []string{record("R", kind(`"X"`, `,"default":"X"`))}, ""},
-		{"a unit of time changed", record("R", `{"name":"t","type":`+in("micros")+`}`), []string{record("R", `{"name":"t","type":`+in("millis")+`}`)}, "field t: the unit of time has changed"},
-		{"changed while made optional", record("R", `{"name":"t","type":["null",`+in("micros")+`],"default":null}`), []string{record("R", `{"name":"t","type":`+in("millis")+`}`)}, "field t: the unit"},
-		{"changed in both unions", record("R", `{"name":"t","type":["null",`+in("micros")+`]}`), []string{record("R", `{"name":"t","type":["null",`+in("millis")+`]}`)}, "field t: the unit"},
-		{"changed under an alias, in a list", record("R", `{"name":"u","aliases":["t"],"type":{"type":"array","items":`+in("nanos")+`},"default":[]}`),
-			[]string{record("R", `{"name":"t","type":{"type":"array","items":`+in("millis")+`}}`)}, "field u[]: the unit"},
-		{"from days", record("R", `{"name":"t","type":`+in("millis")+`}`), []string{record("R", `{"name":"t","type":{"type":"int","logicalType":"date"}}`)}, "field t: the unit"},
-		{"a unit added", record("R", `{"name":"t","type":`+in("millis")+`}`), []string{record("R", `{"name":"t","type":"long"}`)}, ""},
-		{"recursive", everythingText, []string{everythingText}, ""},
-		{"no schema", `{`, nil, "checking the newer schema"},
-		{"no schema before", record("R", a), []string{`{`}, "checking older schema 1 of 1"},
-	} {
-		err := Compatible(row.newer, row.older...)
-		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
-			t.Errorf("%s: got %v, want %q", row.name, err, row.want)
+	taken, refused := 0, 0
+	for line := range bytes.Lines(text) {
+		var row struct {
+			Change  string
+			Older   []json.RawMessage
+			Newer   json.RawMessage
+			Refused string
+		}
+		if err := json.Unmarshal(line, &row); err != nil {
+			t.Fatal(err)
+		}
+		var older []string
+		for _, fields := range row.Older {
+			older = append(older, ofFields(fields))
+		}
+		err := Compatible(ofFields(row.Newer), older...)
+		if row.Refused == "" {
+			taken++
+		} else {
+			refused++
+		}
+		if row.Refused == "" && err != nil || row.Refused != "" && (err == nil || !strings.Contains(err.Error(), row.Refused)) {
+			t.Errorf("%s: got %v, want %q", row.Change, err, row.Refused)
 		}
 	}
+	if taken < 15 || refused < 25 {
+		t.Errorf("%d changes taken, %d refused", taken, refused)
+	}
+	for text, want := range map[[2]string]string{
+		{everythingText, everythingText}:         "",
+		{`{`, `{`}:                               "checking the newer schema",
+		{record("R"), `{`}:                       "checking older schema 1 of 1",
+		{everythingText, record("R")}:            "is called ledgerline.order.R",
+		{record("R"), record("R", `{"name":1}`)}: "checking older schema 1 of 1",
+	} {
+		if err := Compatible(text[0], text[1]); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q after %q: got %v, want %q", text[0], text[1], err, want)
+		}
+	}
+}
+
+// ofFields returns the schema of record R with these fields, unless it is one already.
+func ofFields(text json.RawMessage) string {
+	if text[0] == '[' {
+		return record("R", strings.Trim(string(text), "[]"))
+	}
+	return string(text)
 }

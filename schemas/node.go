@@ -31,6 +31,7 @@ const (
 type node struct {
 	kind    string
 	logical string
+	scale   int // of a decimal
 	// name and aliases are full names, of a record, enum or fixed.
 	name    string
 	aliases []string
@@ -65,7 +66,7 @@ type compiler struct {
 }
 
 func (c *compiler) compile(t *avro.SchemaNode, namespace string) (*node, error) {
-	n := &node{kind: t.Type, logical: t.LogicalType}
+	n := &node{kind: t.Type, logical: t.LogicalType, scale: t.Scale}
 	switch t.Type {
 	case kindNull, kindBoolean, kindInt, kindLong, kindFloat, kindDouble, kindBytes, kindString:
 		return n, nil
