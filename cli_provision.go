@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 
 	"github.com/ledgerline/ledgerline/processing/kafka"
+	"github.com/ledgerline/ledgerline/schemas"
 )
 
 type provisionCLI struct {
@@ -90,10 +92,16 @@ func (v provisionDiff) Run(ctx context.Context, app App, p Process) error {
 	return v.show(p, changes, kafka.Change.String, "no difference")
 }
 
-type provisionCheck struct{ provisionFlags }
+type provisionCheck struct {
+	provisionFlags
+	Corpus string `type:"existingdir" placeholder:"DIR" help:"Check the schemas against this folder of all that were ever released, and connect to nothing."`
+}
 
 // Run prints the plan and fails if there is one.
 func (v provisionCheck) Run(ctx context.Context, app App, p Process) error {
+	if v.Corpus != "" {
+		return v.checkCorpus(ctx, app, p)
+	}
 	pr, changes, err := v.plan(ctx, app, p)
 	if err != nil {
 		return err
@@ -103,6 +111,48 @@ func (v provisionCheck) Run(ctx context.Context, app App, p Process) error {
 		return err
 	}
 	if len(changes) > 0 {
+		return errCheckFailed
+	}
+	return nil
+}
+
+// corpusFinding is what provision check --corpus -o json prints.
+type corpusFinding struct {
+	SchemaVersions int      `json:"schema_versions"`
+	Encodings      int      `json:"encodings"`
+	Wrong          []string `json:"wrong"`
+}
+
+func (v provisionCheck) checkCorpus(ctx context.Context, app App, p Process) error {
+	bindings, err := app.check()
+	if err != nil {
+		return misuse{err}
+	}
+	corpus, err := schemas.ReadCorpus(os.DirFS(v.Corpus))
+	if err != nil {
+		return misuse{err}
+	}
+	found := corpusFinding{Wrong: []string{}}
+	for _, texts := range corpus.Versions {
+		found.SchemaVersions += len(texts)
+	}
+	for _, e := range corpus.Encodings {
+		found.Encodings += len(e.Payloads)
+	}
+	for _, wrong := range corpus.Check(ctx, bindings...) {
+		found.Wrong = append(found.Wrong, wrong.Error())
+	}
+	if v.Output == "json" {
+		if err := json.NewEncoder(p.Stdout).Encode(found); err != nil {
+			return err
+		}
+	} else {
+		for _, wrong := range found.Wrong {
+			fmt.Fprintln(p.Stdout, wrong)
+		}
+		fmt.Fprintf(p.Stdout, "%d versions of schemas, %d records: %d differences\n", found.SchemaVersions, found.Encodings, len(found.Wrong))
+	}
+	if len(found.Wrong) > 0 {
 		return errCheckFailed
 	}
 	return nil
