@@ -3,7 +3,7 @@
 FUZZTIME ?= 10s
 BROKERS ?= 1
 
-.PHONY: help test race lint fmt quickstart ci e2e-native e2e-containers e2e-compose e2e-external e2e-figures prove-write prove-read fuzz cover
+.PHONY: help test race lint fmt quickstart ci e2e-native e2e-containers e2e-compose e2e-external e2e-figures prove-write prove-read prove-evolution fuzz cover
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ prove-write: ## prove the write side under faults (SEED=, SEEDS=, MUTANT=, SHORT
 
 prove-read: ## prove the read side on broken Redis processes (SEED=, RUNS=, SHORT=1: see prove/run)
 	@prove/run read
+
+prove-evolution: ## prove that every schema and record ever released is read (SEED=, MUTANT=: see prove/run)
+	@prove/run evolution
 
 fuzz: ## fuzz every fuzz target for FUZZTIME (10s) each
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \

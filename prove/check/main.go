@@ -5,6 +5,7 @@
 //
 //	check [flags] FOLDER...    every folder at or below these that holds a run
 //	check -read FOLDER...      the same, of the read side
+//	check -evolution FOLDER    the one run of the proof of evolution
 //
 // The exit code is 1 if a law is broken; then standard error names the law, the seed, the folder and the
 // command to run it again.
@@ -40,6 +41,7 @@ type options struct {
 	read                            bool
 	runs, rewinds, kills, rollbacks int
 	reads, seeds                    int
+	evolution                       bool
 }
 
 func check(args []string, stdout, stderr io.Writer) int {
@@ -55,6 +57,7 @@ func check(args []string, stdout, stderr io.Writer) int {
 	flags.Int64Var(&o.restarted, "restarted-ms", 5000, "most that the p99 of takeovers by the same slot may be")
 	flags.Int64Var(&o.gone, "gone-ms", 15000, "most that the p99 of takeovers by another slot may be")
 	flags.BoolVar(&o.read, "read", false, "judge runs of the read side")
+	flags.BoolVar(&o.evolution, "evolution", false, "judge a run of evolution")
 	flags.IntVar(&o.runs, "runs", 0, "fewest runs that there must be of each mode of the read side")
 	flags.IntVar(&o.rewinds, "rewinds", 0, "fewest rewinds that there must be")
 	flags.IntVar(&o.kills, "rebuild-kills", 0, "fewest rebuild runs that must have been killed")
@@ -86,6 +89,13 @@ func check(args []string, stdout, stderr io.Writer) int {
 
 // judge returns the report, and what is broken.
 func judge(o options, dirs []string) (report any, broken []string, err error) {
+	if o.evolution {
+		r, err := judgeEvolution(o, dirs)
+		if err != nil {
+			return nil, nil, err
+		}
+		return r, r.broken, nil
+	}
 	schemas, err := loadSchemas(o.root)
 	if err != nil {
 		return nil, nil, err
