@@ -260,35 +260,46 @@ var snapshotActions = []string{"write", "write", "write", "write whose answer is
 // nothing of that may be seen.
 func TestSnapshotsChangeNothing(t *testing.T) {
 	struck := map[string]int{}
-	rapid.Check(t, func(t *rapid.T) {
-		ticks := drawTicks(t)
-		straight := newTopics()
-		p := straight.recover(t)
-		s := newSaver(t, rapid.SampledFrom([]int64{0, 600, 1 << 20}).Draw(t, "limit"), struck)
-		for _, tk := range ticks {
-			straight.commit(t, p, tk.now, tk.inputs...)
-			for _, action := range rapid.SliceOfN(rapid.SampledFrom(snapshotActions), 0, 4).Draw(t, "actions") {
-				s.act(t, action)
-			}
-			s.commit(t, tk.now, tk.inputs)
-			s.log.checkMetadata(t, s.p)
-			if used := s.memory.Cached(); used > 0 && s.memory.Changed()+used > s.memory.limit {
-				t.Fatalf("%d bytes are cached beside %d of %d", used, s.memory.Changed(), s.memory.limit)
+	missing := func() string {
+		for _, what := range append(slices.Clone(snapshotActions), "loaded", "a load told of a write", "written in a recovery", "moved before a decision", "moved before a write") {
+			if struck[what] == 0 {
+				return what
 			}
 		}
-		s.log.checkLog(t)
-		if want, got := straight.told(), s.log.told(); !reflect.DeepEqual(want, got) {
-			t.Fatalf("want %+v\ngot  %+v", want, got)
+		return ""
+	}
+	// Once in 40 times, a hundred runs do not have all of it.
+	for tries := 0; tries == 0 || tries < 10 && missing() != ""; tries++ {
+		rapid.Check(t, func(t *rapid.T) { decideBesideSnapshots(t, struck) })
+	}
+	if what := missing(); what != "" {
+		t.Errorf("never: %s", what)
+	}
+}
+
+func decideBesideSnapshots(t *rapid.T, struck map[string]int) {
+	ticks := drawTicks(t)
+	straight := newTopics()
+	p := straight.recover(t)
+	s := newSaver(t, rapid.SampledFrom([]int64{0, 600, 1 << 20}).Draw(t, "limit"), struck)
+	for _, tk := range ticks {
+		straight.commit(t, p, tk.now, tk.inputs...)
+		for _, action := range rapid.SliceOfN(rapid.SampledFrom(snapshotActions), 0, 4).Draw(t, "actions") {
+			s.act(t, action)
 		}
-		s.look(t) // a store that was rolled back since is met by the next load or write
-		s.act(t, "write")
-		s.checkDocuments(t, p)
-	})
-	for _, what := range append(slices.Clone(snapshotActions), "loaded", "a load told of a write", "written in a recovery", "moved before a decision", "moved before a write") {
-		if struck[what] == 0 {
-			t.Errorf("never: %s", what)
+		s.commit(t, tk.now, tk.inputs)
+		s.log.checkMetadata(t, s.p)
+		if used := s.memory.Cached(); used > 0 && s.memory.Changed()+used > s.memory.limit {
+			t.Fatalf("%d bytes are cached beside %d of %d", used, s.memory.Changed(), s.memory.limit)
 		}
 	}
+	s.log.checkLog(t)
+	if want, got := straight.told(), s.log.told(); !reflect.DeepEqual(want, got) {
+		t.Fatalf("want %+v\ngot  %+v", want, got)
+	}
+	s.look(t) // a store that was rolled back since is met by the next load or write
+	s.act(t, "write")
+	s.checkDocuments(t, p)
 }
 
 // checkDocuments holds what is stored to what the plain partition knows.
