@@ -119,16 +119,19 @@ const (
 	// SetEntry sets the entry Field of document ID to Value. All changes of one entry must come from
 	// one source: then their order is kept.
 	SetEntry OpKind = 'E'
+	// SetParked belongs to all models: it sets what is parked of aggregate Field with id ID to Value, or
+	// takes it away where Value is "".
+	SetParked OpKind = 'P'
 )
 
 // Op is one change in a bucket.
 type Op struct {
 	Kind  OpKind
-	ID    string // document id, without '/'
-	Field string // of AddSum and SetEntry
+	ID    string // document id, without '/'; of SetParked the aggregate's, any text
+	Field string // of AddSum and SetEntry; of SetParked the aggregate's name, without '/'
 	Rank  string // of AddSum: a ranked list's name, or ""
 	Delta int64  // of AddSum
-	Value string // of SetDocument and SetEntry
+	Value string // of SetDocument, SetEntry and SetParked
 }
 
 // Advance moves a bucket's checkpoint of a source.
@@ -160,6 +163,9 @@ type Writer interface {
 	// Load returns the documents of those ids that exist, with the bucket's checkpoints as of the same
 	// moment. It returns ErrBroken, wrapped, if one is broken.
 	Load(ctx context.Context, bucket Bucket, ids []string) (map[string]string, Checkpoints, error)
+	// Parked returns what is parked in a bucket, by aggregate/id, with the bucket's checkpoints as of the
+	// same moment: of those names, or all of it if there are none. Errors are as of Load.
+	Parked(ctx context.Context, bucket Bucket, names ...string) (map[string]string, Checkpoints, error)
 }
 
 // Entry is one entry of a document.
@@ -179,6 +185,8 @@ type Rank struct {
 type Reader interface {
 	// Load is Writer's.
 	Load(ctx context.Context, bucket Bucket, ids []string) (map[string]string, Checkpoints, error)
+	// Parked is Writer's.
+	Parked(ctx context.Context, bucket Bucket, names ...string) (map[string]string, Checkpoints, error)
 	// Sums returns the sums of a document by field, empty if it has none.
 	Sums(ctx context.Context, bucket Bucket, id string) (map[string]int64, Checkpoints, error)
 	// Entries returns up to limit entries of a document in byte order of their fields, after one.
@@ -194,6 +202,7 @@ type Content struct {
 	Sums        map[string]int64            // id/field → sum
 	Entries     map[string]string           // id/field → value
 	Ranked      map[string]map[string]int64 // list → id → sum
+	Parked      map[string]string           // aggregate/id → value
 	Checkpoints Checkpoints
 	// Strange names what does not belong: unknown keys under the bucket's tag, an index that does not
 	// match the sums and entries.

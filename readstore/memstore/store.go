@@ -42,12 +42,13 @@ type bucket struct {
 	sums        map[string]int64  // id/field → sum
 	entries     map[string]string // id/field → value
 	ranked      map[string]map[string]int64
+	parked      map[string]string // aggregate/id → value
 }
 
 func newBucket() *bucket {
 	return &bucket{
 		checkpoints: readstore.Checkpoints{}, documents: map[string]string{}, sums: map[string]int64{},
-		entries: map[string]string{}, ranked: map[string]map[string]int64{},
+		entries: map[string]string{}, ranked: map[string]map[string]int64{}, parked: map[string]string{},
 	}
 }
 
@@ -79,10 +80,10 @@ func check(w readstore.Write) error {
 		return errors.New("a write without an Advance cannot be checked")
 	}
 	for _, op := range w.Ops {
-		if strings.Contains(op.ID, "/") {
+		if strings.Contains(op.ID, "/") && op.Kind != readstore.SetParked {
 			return fmt.Errorf("document id %q holds '/'", op.ID)
 		}
-		if !strings.ContainsRune("DAE", rune(op.Kind)) {
+		if !strings.ContainsRune("DAEP", rune(op.Kind)) {
 			return fmt.Errorf("operation of unknown kind %q", op.Kind)
 		}
 	}
@@ -126,6 +127,11 @@ func (b *bucket) change(op readstore.Op) bool {
 		b.documents[op.ID] = op.Value
 	case readstore.SetEntry:
 		b.entries[name] = op.Value
+	case readstore.SetParked:
+		name = op.Field + "/" + op.ID
+		if b.parked[name] = op.Value; op.Value == "" {
+			delete(b.parked, name)
+		}
 	case readstore.AddSum:
 		sum := b.sums[name] + op.Delta
 		if (sum < b.sums[name]) != (op.Delta < 0) {
@@ -182,6 +188,22 @@ func (s *Store) Load(ctx context.Context, name readstore.Bucket, ids []string) (
 		return nil, nil, err
 	}
 	return documents, checkpoints, nil
+}
+
+// Parked returns what is parked of those names, or all that is.
+func (s *Store) Parked(ctx context.Context, name readstore.Bucket, names ...string) (map[string]string, readstore.Checkpoints, error) {
+	parked := map[string]string{}
+	checkpoints, err := s.read(ctx, name, func(b *bucket) {
+		for n, value := range b.parked {
+			if len(names) == 0 || slices.Contains(names, n) {
+				parked[n] = value
+			}
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return parked, checkpoints, nil
 }
 
 // Sums returns the sums of a document by field.
@@ -242,7 +264,7 @@ func (s *Store) Inspect(ctx context.Context, name readstore.Bucket) (readstore.C
 	checkpoints, err := s.read(ctx, name, func(b *bucket) {
 		content = readstore.Content{
 			Documents: maps.Clone(b.documents), Sums: maps.Clone(b.sums), Entries: maps.Clone(b.entries),
-			Ranked: make(map[string]map[string]int64, len(b.ranked)),
+			Ranked: make(map[string]map[string]int64, len(b.ranked)), Parked: maps.Clone(b.parked),
 		}
 		for list, ranked := range b.ranked {
 			content.Ranked[list] = maps.Clone(ranked)

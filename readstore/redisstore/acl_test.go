@@ -42,6 +42,9 @@ func workOut(ctx context.Context, s *redisstore.Store) error {
 	}
 	_, _, err := s.Load(ctx, bucket, []string{"o-1"})
 	if err == nil {
+		_, _, err = s.Parked(ctx, bucket)
+	}
+	if err == nil {
 		_, _, err = s.Sums(ctx, bucket, "c-1")
 	}
 	if err == nil {

@@ -85,10 +85,10 @@ func (s *Store) encode(w *readstore.Write) (*call, error) {
 	if len(w.Advances) == 0 {
 		return nil, errors.New("a write without an Advance cannot be checked")
 	}
-	var documents, sums, entries int
+	var documents, sums, entries, parked int
 	for i := range w.Ops {
 		op := &w.Ops[i]
-		if strings.Contains(op.ID, "/") {
+		if strings.Contains(op.ID, "/") && op.Kind != readstore.SetParked {
 			return nil, fmt.Errorf("document id %q holds '/'", op.ID)
 		}
 		switch op.Kind {
@@ -98,12 +98,14 @@ func (s *Store) encode(w *readstore.Write) (*call, error) {
 			sums++
 		case readstore.SetEntry:
 			entries++
+		case readstore.SetParked:
+			parked++
 		default:
 			return nil, fmt.Errorf("operation of unknown kind %q", op.Kind)
 		}
 	}
 	keys := s.bucketKeys(w.Bucket)
-	args := make([]any, 0, 4+3*len(w.Advances)+2*documents+4*sums+3*entries)
+	args := make([]any, 0, 5+3*len(w.Advances)+2*documents+4*sums+3*entries+2*parked)
 	args = append(args, len(w.Advances))
 	for _, a := range w.Advances {
 		args = append(args, a.Source.String(), a.From.String(), a.To.String())
@@ -131,6 +133,12 @@ func (s *Store) encode(w *readstore.Write) (*call, error) {
 	for i := range w.Ops {
 		if op := &w.Ops[i]; op.Kind == readstore.SetEntry {
 			args = append(args, &op.ID, &op.Field, &op.Value)
+		}
+	}
+	args = append(args, parked)
+	for i := range w.Ops {
+		if op := &w.Ops[i]; op.Kind == readstore.SetParked {
+			args = append(args, op.Field+"/"+op.ID, &op.Value)
 		}
 	}
 	return &call{keys: keys, args: args}, nil

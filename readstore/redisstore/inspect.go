@@ -86,7 +86,7 @@ func (s *Store) inspect(ctx context.Context, b readstore.Bucket, under map[strin
 	}
 	content := readstore.Content{
 		Documents: toMap(parts[1]), Sums: make(map[string]int64, len(parts[2])/2), Entries: toMap(parts[3]),
-		Ranked: make(map[string]map[string]int64, len(keys)-len(fixedParts)), Checkpoints: checkpoints, Strange: strange,
+		Ranked: make(map[string]map[string]int64, len(keys)-len(fixedParts)), Checkpoints: checkpoints, Parked: toMap(parts[4]), Strange: strange,
 	}
 	for name, text := range toMap(parts[2]) {
 		if content.Sums[name], err = strconv.ParseInt(text, 10, 64); err != nil {
@@ -98,7 +98,7 @@ func (s *Store) inspect(ctx context.Context, b readstore.Bucket, under map[strin
 			addRanked(&content, strings.TrimPrefix(keys[i], rankStart), parts[i])
 		}
 	}
-	compareIndex(&content, parts[4])
+	compareIndex(&content, parts[5])
 	slices.Sort(content.Strange)
 	return content, nil
 }

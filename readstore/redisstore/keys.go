@@ -18,12 +18,13 @@ const (
 	DocumentsPart   = "docs"
 	SumsPart        = "sums"
 	EntriesPart     = "entries"
+	ParkedPart      = "parked"
 	IndexPart       = "index"
 	RankPart        = "rank:"
 )
 
 // fixedParts are the parts of every bucket, in the order in which scripts take their keys.
-var fixedParts = []string{CheckpointsPart, DocumentsPart, SumsPart, EntriesPart, IndexPart}
+var fixedParts = []string{CheckpointsPart, DocumentsPart, SumsPart, EntriesPart, ParkedPart, IndexPart}
 
 // BucketKey returns the key of a part of a bucket: ledgerline:{order-status.20261123-7f3a.11}:docs.
 func BucketKey(prefix string, b readstore.Bucket, part string) string {

@@ -20,11 +20,25 @@ func (s *Store) Load(ctx context.Context, b readstore.Bucket, ids []string) (map
 	if err != nil {
 		return nil, nil, fmt.Errorf("loading %d documents of %s: %w", len(ids), b, err)
 	}
-	documents := make(map[string]string, len(pairs)/2)
-	for i := 0; i < len(pairs); i += 2 {
-		documents[pairs[i]] = pairs[i+1]
+	return toMap(pairs), checkpoints, nil
+}
+
+// Parked returns what is parked of those names, or all that is, with the checkpoints of the same moment.
+func (s *Store) Parked(ctx context.Context, b readstore.Bucket, names ...string) (map[string]string, readstore.Checkpoints, error) {
+	args := make([]any, len(names))
+	for i := range names {
+		args[i] = &names[i]
 	}
-	return documents, checkpoints, nil
+	keys := []string{s.bucketKey(b, CheckpointsPart), s.bucketKey(b, ParkedPart)}
+	script := loadScript
+	if len(names) == 0 {
+		script = parkedScript
+	}
+	pairs, checkpoints, err := s.readBucket(ctx, script, keys, args...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading what is parked in %s: %w", b, err)
+	}
+	return toMap(pairs), checkpoints, nil
 }
 
 // Sums returns the sums of a document by field, with the checkpoints of the same moment.

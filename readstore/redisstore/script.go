@@ -20,6 +20,9 @@ var checkpointsSource string
 //go:embed lua/load.lua
 var loadSource string
 
+//go:embed lua/parked.lua
+var parkedSource string
+
 //go:embed lua/fields.lua
 var fieldsSource string
 
@@ -38,6 +41,7 @@ var updateCatalogSource string
 var (
 	applyScript         = redis.NewScript(applySource)
 	loadScript          = redis.NewScript(checkpointsSource + loadSource)
+	parkedScript        = redis.NewScript(checkpointsSource + parkedSource)
 	fieldsScript        = redis.NewScript(checkpointsSource + fieldsSource)
 	rankedScript        = redis.NewScript(checkpointsSource + rankedSource)
 	inspectScript       = redis.NewScript(inspectSource)

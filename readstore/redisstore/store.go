@@ -10,6 +10,7 @@
 //	ledgerline:<tag>:docs                   hash: document id → JSON
 //	ledgerline:<tag>:sums                   hash: id/field → whole number
 //	ledgerline:<tag>:entries                hash: id/field → value
+//	ledgerline:<tag>:parked                 hash: aggregate/id → JSON: the events that wait there, in order
 //	ledgerline:<tag>:index                  sorted set, scores 0: id/s/field per sum, id/e/field per entry
 //	ledgerline:<tag>:rank:<list>            sorted set: id by sum
 //

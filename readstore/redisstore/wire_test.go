@@ -39,6 +39,8 @@ func write(from int64) readstore.Write {
 			{Kind: readstore.SetDocument, ID: "o-1", Value: `{"amount":1250}`},
 			{Kind: readstore.AddSum, ID: "c-1", Field: "total", Delta: 100, Rank: "gbp"},
 			{Kind: readstore.SetEntry, ID: "c-1", Field: "o-1", Value: "Paid"},
+			{Kind: readstore.SetParked, ID: "o-1", Field: "order", Value: `{"events":[]}`},
+			{Kind: readstore.SetParked, ID: "o-2", Field: "order", Value: ""},
 		},
 	}
 }

@@ -39,6 +39,8 @@ func breaks(t *testing.T, s readstore.Store, poison func(*testing.T, readstore.S
 	})
 	_, _, err := s.Load(t.Context(), bucket, []string{"o-1"})
 	isBroken("Load", err)
+	_, _, err = s.Parked(t.Context(), bucket)
+	isBroken("Parked", err)
 	_, _, err = s.Sums(t.Context(), bucket, "c-1")
 	isBroken("Sums", err)
 	_, _, err = s.Entries(t.Context(), bucket, "c-1", "", 1)

@@ -20,7 +20,7 @@ type history struct {
 func (h *history) content() readstore.Content {
 	c := readstore.Content{
 		Documents: map[string]string{}, Sums: map[string]int64{}, Entries: map[string]string{},
-		Ranked: map[string]map[string]int64{}, Checkpoints: h.checkpoints,
+		Ranked: map[string]map[string]int64{}, Parked: map[string]string{}, Checkpoints: h.checkpoints,
 	}
 	for _, op := range h.ops {
 		switch op.Kind {
@@ -28,6 +28,10 @@ func (h *history) content() readstore.Content {
 			c.Documents[op.ID] = op.Value
 		case readstore.SetEntry:
 			c.Entries[op.ID+"/"+op.Field] = op.Value
+		case readstore.SetParked:
+			if c.Parked[op.Field+"/"+op.ID] = op.Value; op.Value == "" {
+				delete(c.Parked, op.Field+"/"+op.ID)
+			}
 		case readstore.AddSum:
 			c.Sums[op.ID+"/"+op.Field] += op.Delta
 			if op.Rank == "" {
@@ -49,11 +53,13 @@ var (
 	randomOp     = rapid.Custom(func(t *rapid.T) readstore.Op {
 		id, field := randomID.Draw(t, "id"), randomField.Draw(t, "field")
 		value := rapid.String().Draw(t, "value")
-		switch rapid.IntRange(0, 2).Draw(t, "kind") {
+		switch rapid.IntRange(0, 3).Draw(t, "kind") {
 		case 0:
 			return document(id, value)
 		case 1:
 			return entry(id, field, value)
+		case 2:
+			return readstore.Op{Kind: readstore.SetParked, ID: id + rapid.SampledFrom([]string{"", "/x"}).Draw(t, "more"), Field: "order", Value: value}
 		default:
 			return sum(id, field, rapid.Int64Range(-1<<40, 1<<40).Draw(t, "delta"), rapid.SampledFrom([]string{"", "l", "l:2"}).Draw(t, "list"))
 		}
@@ -144,6 +150,16 @@ func readLikeModel(rt *rapid.T, t *testing.T, s readstore.Store, b readstore.Buc
 	notOfID := func(name string) bool { return len(name) <= len(id) || name[:len(id)+1] != id+"/" }
 	maps.DeleteFunc(want.Sums, func(name string, _ int64) bool { return notOfID(name) })
 	maps.DeleteFunc(want.Entries, func(name, _ string) bool { return notOfID(name) })
+	parked, _, err := s.Parked(t.Context(), b, "order/"+id, "order/none")
+	if err != nil {
+		rt.Fatal(err)
+	}
+	all, _, err := s.Parked(t.Context(), b)
+	if err != nil || !maps.Equal(all, want.Parked) {
+		rt.Fatalf("parked are %v, %v, want %v", all, err, want.Parked)
+	}
+	got.Parked = parked
+	maps.DeleteFunc(want.Parked, func(name, _ string) bool { return name != "order/"+id })
 	want.Documents, want.Ranked = nil, nil
 	if d := difference(got, want); d != "" {
 		rt.Fatalf("%s has %s", id, d)

@@ -167,6 +167,8 @@ func difference(got, want readstore.Content) string {
 		return fmt.Sprintf("entries %v, want %v", got.Entries, want.Entries)
 	case !maps.EqualFunc(got.Ranked, want.Ranked, maps.Equal):
 		return fmt.Sprintf("ranked %v, want %v", got.Ranked, want.Ranked)
+	case !maps.Equal(got.Parked, want.Parked):
+		return fmt.Sprintf("parked %v, want %v", got.Parked, want.Parked)
 	case !maps.Equal(got.Checkpoints, want.Checkpoints):
 		return fmt.Sprintf("checkpoints %v, want %v", got.Checkpoints, want.Checkpoints)
 	}

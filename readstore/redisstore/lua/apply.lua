@@ -1,8 +1,8 @@
 -- Changes one bucket if every source's stored checkpoint is the one expected.
--- KEYS: checkpoints, docs, sums, entries, index, then each ranked list that the write touches.
+-- KEYS: checkpoints, docs, sums, entries, parked, index, then each ranked list that the write touches.
 -- ARGV: how many advances, then source, from, to of each; how many documents, then id, JSON of each;
 -- how many sums, then id, field, delta, place of the ranked list in KEYS (0 for none) of each;
--- how many entries, then id, field, value of each.
+-- how many entries, then id, field, value of each; how many parked, then name, value (or '' for none more) of each.
 -- Answers {1} applied; {0, all checkpoints} refused, nothing changed; {2, why} stopped half-way.
 
 local CHUNK = 4000 -- arguments to one command: unpack fails at 5,114 on miniredis and near 8,000 on Redis
@@ -61,8 +61,8 @@ local ok, why = pcall(function()
       ranks[list] = rank
     end
   end
-  call('ZADD', KEYS[5], index, 1, #index)
-  for list = 6, #KEYS do
+  call('ZADD', KEYS[6], index, 1, #index)
+  for list = 7, #KEYS do
     call('ZADD', KEYS[list], ranks[list], 1, #ranks[list])
   end
 
@@ -73,7 +73,16 @@ local ok, why = pcall(function()
     members[n], members[n + 1] = '0', id .. '/e/' .. field
   end
   if call('HSET', KEYS[4], entries, 1, #entries) > 0 then
-    call('ZADD', KEYS[5], members, 1, #members)
+    call('ZADD', KEYS[6], members, 1, #members)
+  end
+
+  for _ = 1, tonumber(argument()) do
+    local name, value = argument(), argument()
+    if value == '' then
+      redis.call('HDEL', KEYS[5], name)
+    else
+      redis.call('HSET', KEYS[5], name, value)
+    end
   end
 end)
 if not ok then

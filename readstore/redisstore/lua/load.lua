@@ -1,4 +1,4 @@
--- KEYS: checkpoints, docs. ARGV: ids. Answers {checkpoints, {id, JSON, ...} of those that exist}.
+-- KEYS: checkpoints, docs or parked. ARGV: fields. Answers {checkpoints, {field, JSON, ...} of those that exist}.
 local CHUNK = 4000
 local found = {}
 for first = 1, #ARGV, CHUNK do

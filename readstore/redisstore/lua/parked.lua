@@ -1,0 +1,2 @@
+-- KEYS: checkpoints, parked. Answers {checkpoints, {name, JSON, ...}}.
+return {checkpoints, redis.call('HGETALL', KEYS[2])}
