@@ -14,7 +14,8 @@ import (
 // no connection.
 const auditEvery = 3 * time.Second
 
-// adopt believes the store: what is held of the bucket is forgotten. It reports whether the store was
+// adopt believes the store: what is held of the bucket is forgotten, and what is parked
+// in it not known until it is loaded again. It reports whether the store was
 // found behind; what is written from there on is another history then.
 func (b *bucketState) adopt(stored readstore.Checkpoints) (behind bool) {
 	for s, known := range b.checkpoints {
@@ -23,7 +24,7 @@ func (b *bucketState) adopt(stored readstore.Checkpoints) (behind bool) {
 	if behind {
 		b.change = newChange()
 	}
-	b.drop()
+	b.forget()
 	b.checkpoints, b.confirmed = stored, time.Now()
 	return behind
 }

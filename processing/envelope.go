@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ledgerline/ledgerline/readstore"
 )
 
 // Command is a decoded command with where it stands in its topic.
@@ -49,6 +51,14 @@ type Event struct {
 	// Partition and Offset are the record's in the events topic.
 	Partition int32
 	Offset    int64
+	// Undecodable is why this binary cannot decode the record, nil if it can. With it Data is nil, and of what
+	// the headers should say that may be missing which cannot be read: Version is 0 then, CommandOffset -1.
+	Undecodable error
+}
+
+// Source is the partition of events that the event lies in.
+func (e *Event) Source() readstore.Source {
+	return readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}
 }
 
 // Status is what became of a command.

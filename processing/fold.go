@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,6 +24,8 @@ type run struct {
 	ops map[int]*opSet
 	// commands is the offset of the last command applied whole, per bucket and source.
 	commands map[bucketSource]int64
+	// parked are the names that are parked in any bucket, at first or by now.
+	parked map[string]bool
 }
 
 // loadDocuments fetches the documents that the run needs and the follower does not hold, each bucket's
@@ -63,7 +66,7 @@ func (r *run) missing() map[int]map[string]bool {
 	missing := map[int]map[string]bool{}
 	for _, e := range r.in.Events {
 		b := r.f.buckets[int(e.Partition)]
-		if b == nil || !r.f.sources[readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}] {
+		if b == nil || !r.f.sources[e.Source()] {
 			continue
 		}
 		if _, ok := b.documents[e.AggregateID]; !ok {
@@ -76,61 +79,119 @@ func (r *run) missing() map[int]map[string]bool {
 	return missing
 }
 
-func (r *run) apply(e Event) error {
-	s := readstore.Source{Aggregate: e.Aggregate, Partition: e.Partition}
+// apply folds an event into what the run writes, or parks it.
+func (r *run) apply(ctx context.Context, e Event) error {
+	s := e.Source()
 	if !r.f.sources[s] {
 		return nil
 	}
+	var err error
 	if r.f.model.KeyedAsEvents {
-		return r.applyDocument(s, e)
-	}
-	ops, err := r.f.model.project(e)
-	if err != nil {
-		return err
-	}
-	for _, op := range ops {
-		n := readstore.BucketOf(op.ID, r.f.cfg.Generation.Buckets)
-		if e.Offset >= r.f.buckets[n].checkpoints[s].Offset {
-			r.opsOf(n).add(op)
-		}
+		err = r.applyDocument(ctx, s, e)
+	} else {
+		r.applyOperations(ctx, s, e)
 	}
 	if e.Last {
 		for _, n := range r.f.bucketsOf(s) {
 			r.commands[bucketSource{n, s}] = e.CommandOffset
 		}
 	}
-	return nil
+	return err
 }
 
-func (r *run) applyDocument(s readstore.Source, e Event) error {
+func (r *run) applyOperations(ctx context.Context, s readstore.Source, e Event) {
+	ops, cause := r.f.model.operations(e)
+	if cause == nil && !r.parked[ParkedName(e.Aggregate, e.AggregateID)] {
+		for _, op := range ops {
+			n := readstore.BucketOf(op.ID, r.f.cfg.Generation.Buckets)
+			if e.Offset >= r.f.buckets[n].checkpoints[s].Offset {
+				r.opsOf(n).add(op)
+			}
+		}
+		return
+	}
+	// What a bucket has parked is that bucket's own: another one may have it applied, by another build.
+	name := ParkedName(e.Aggregate, e.AggregateID)
+	for _, n := range r.f.bucketsOf(s) {
+		b := r.f.buckets[n]
+		switch {
+		case e.Offset < b.checkpoints[s].Offset:
+		case cause != nil || b.parked[name] != nil:
+			r.parked[name] = true
+			r.park(ctx, n, e, cause)
+		default:
+			for _, op := range ops {
+				if readstore.BucketOf(op.ID, r.f.cfg.Generation.Buckets) == n {
+					r.opsOf(n).add(op)
+				}
+			}
+		}
+	}
+}
+
+func (r *run) applyDocument(ctx context.Context, s readstore.Source, e Event) error {
 	n := int(e.Partition)
 	b := r.f.buckets[n]
 	if e.Offset < b.checkpoints[s].Offset {
 		return nil
 	}
-	doc := b.documents[e.AggregateID].document
-	version := versionOf(doc)
+	if b.parked[ParkedName(e.Aggregate, e.AggregateID)] != nil {
+		r.park(ctx, n, e, nil)
+		return nil
+	}
+	applied, err := r.f.model.advance(b.documents[e.AggregateID].document, e)
 	switch {
-	case e.Version <= *version:
-		r.f.ignored++
-	case e.Version > *version+1:
-		return fmt.Errorf("the document is at version %d, the event makes version %d: one in between is missing", *version, e.Version)
-	default:
-		if err := r.f.model.fold(doc, e); err != nil {
-			return err
+	case err != nil && !r.f.model.parks():
+		return err
+	case err != nil:
+		if e.Undecodable == nil {
+			if err := r.undo(ctx, s, e); err != nil {
+				return err
+			}
 		}
-		*version = e.Version
+		r.park(ctx, n, e, err)
+	case applied:
 		r.opsOf(n).touched[e.AggregateID] = true
+	default:
+		r.f.ignored++
 	}
-	if e.Last {
-		r.commands[bucketSource{n, s}] = e.CommandOffset
+	return nil
+}
+
+// errMoved means that a bucket is not where it was when the run began.
+var errMoved = errors.New("the bucket has moved on")
+
+// undo makes the document of an aggregate anew as it was before an event that has left it half changed: out of
+// the store and of what the run had folded into it.
+func (r *run) undo(ctx context.Context, s readstore.Source, failed Event) error {
+	n, id := int(failed.Partition), failed.AggregateID
+	b := r.f.buckets[n]
+	texts, checkpoints, err := r.f.cfg.Store.Load(ctx, r.f.bucket(n), []string{id})
+	if err != nil {
+		return fmt.Errorf("loading document %s of %s again: %w", id, r.f.bucket(n), err)
 	}
+	if !maps.Equal(checkpoints, b.checkpoints) {
+		return errMoved
+	}
+	doc, err := r.f.model.decodeDocument(texts[id])
+	if err != nil {
+		return fmt.Errorf("%s: %w", id, err)
+	}
+	for _, e := range r.in.Events {
+		if e.AggregateID != id || e.Source() != s || e.Offset < checkpoints[s].Offset || e.Offset >= failed.Offset {
+			continue
+		}
+		if _, err := r.f.model.advance(doc, e); err != nil {
+			return fmt.Errorf("applying the event at %s@%d again, which went well before: %w", s, e.Offset, err)
+		}
+	}
+	b.hold(id, doc, len(texts[id]))
 	return nil
 }
 
 func (r *run) opsOf(n int) *opSet {
 	if r.ops[n] == nil {
-		r.ops[n] = &opSet{sums: map[opKey]int{}, touched: map[string]bool{}}
+		r.ops[n] = newOpSet()
 	}
 	return r.ops[n]
 }
@@ -180,6 +241,13 @@ func (r *run) writes() ([]readstore.Write, error) {
 				b.hold(id, doc, len(text))
 				w.Ops = append(w.Ops, readstore.Op{Kind: readstore.SetDocument, ID: id, Value: string(text)})
 			}
+			for name := range ops.parked {
+				op, err := b.parked[name].op(name)
+				if err != nil {
+					return nil, err
+				}
+				w.Ops = append(w.Ops, op)
+			}
 		}
 		writes = append(writes, w)
 	}
@@ -192,6 +260,11 @@ type opSet struct {
 	list    []readstore.Op
 	sums    map[opKey]int // index in list
 	touched map[string]bool
+	parked  map[string]bool // by aggregate/id
+}
+
+func newOpSet() *opSet {
+	return &opSet{sums: map[opKey]int{}, touched: map[string]bool{}, parked: map[string]bool{}}
 }
 
 type opKey struct {

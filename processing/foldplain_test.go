@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/ledgerline/ledgerline/readstore"
@@ -13,8 +14,8 @@ import (
 )
 
 // plainFold is what a bucket must hold at given offsets, made with nothing of the engine: the test's own
-// reading of the two models.
-func plainFold(m *ReadModel, l *sliceLog, buckets, number int, upto map[readstore.Source]int64) readstore.Content {
+// reading of the two models. Events that are parked are left out.
+func plainFold(m *ReadModel, l *sliceLog, buckets, number int, upto map[readstore.Source]int64, parked map[string]*Parked) readstore.Content {
 	c := readstore.Content{Documents: map[string]string{}, Sums: map[string]int64{}, Entries: map[string]string{}, Ranked: map[string]map[string]int64{}}
 	docs := map[string]*jarDocument{}
 	add := func(owner, field string, n int64) {
@@ -30,7 +31,16 @@ func plainFold(m *ReadModel, l *sliceLog, buckets, number int, upto map[readstor
 			if e.Offset >= upto[s] {
 				break
 			}
-			d := e.Data.(Deposited)
+			if p := parked[e.Aggregate+"/"+e.AggregateID]; p != nil && e.Offset >= p.Events[0].Offset {
+				continue
+			}
+			var d Deposited
+			switch data := e.Data.(type) {
+			case Deposited:
+				d = data
+			case Late:
+				d = Deposited(data)
+			}
 			if m.KeyedAsEvents {
 				doc := docs[e.AggregateID]
 				if doc == nil {
@@ -100,11 +110,41 @@ func checkStore(store readstore.Inspector, m *ReadModel, g readstore.Generation,
 				return fmt.Sprintf("bucket %d: checkpoint of %s is %+v", n, s, c)
 			}
 		}
-		want := plainFold(m, l, g.Buckets, n, upto)
+		parked, err := parseParked(got.Parked)
+		if err != nil {
+			return err.Error()
+		}
+		for name, p := range parked {
+			if wrong := checkParked(l, name, p, upto); wrong != "" {
+				return fmt.Sprintf("bucket %d at %v: %s is parked as %+v: %s", n, upto, name, p, wrong)
+			}
+		}
+		want := plainFold(m, l, g.Buckets, n, upto, parked)
 		want.Checkpoints = got.Checkpoints
 		if w, g := contentText(want), contentText(got); w != g {
 			return fmt.Sprintf("bucket %d at %v:\nwant %s\ngot  %s", n, upto, w, g)
 		}
+	}
+	return ""
+}
+
+// checkParked holds a list to the log: it begins with an event that some build cannot apply, and has all that
+// follow of its aggregate, up to the checkpoint.
+func checkParked(l *sliceLog, name string, p *Parked, upto map[readstore.Source]int64) string {
+	aggregate, id, _ := strings.Cut(name, "/")
+	s := readstore.Source{Aggregate: aggregate, Partition: p.Partition}
+	var want []ParkedEvent
+	for _, e := range l.records[s] {
+		if e.AggregateID != id || e.Offset < p.Events[0].Offset || e.Offset >= upto[s] {
+			continue
+		}
+		if _, late := e.Data.(Late); len(want) == 0 && !late {
+			return fmt.Sprintf("it begins with %+v, which everybody can apply", e)
+		}
+		want = append(want, ParkedEvent{e.Offset, e.CommandOffset})
+	}
+	if !slices.Equal(want, p.Events) {
+		return fmt.Sprintf("want %v", want)
 	}
 	return ""
 }
@@ -144,11 +184,17 @@ type shakyStore struct {
 	// but the store knows that it was written.
 	failLoad, failBefore, failAfter, failBucket bool
 	loads                                       int
+	// between, if not nil, is called once, before the next write.
+	between func()
 }
 
 func newShakyStore() *shakyStore { return &shakyStore{Store: memstore.New()} }
 
 func (s *shakyStore) Apply(ctx context.Context, writes []readstore.Write) ([]readstore.Result, error) {
+	if between := s.between; between != nil {
+		s.between = nil
+		between()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failBefore {
@@ -181,6 +227,17 @@ func (s *shakyStore) Load(ctx context.Context, b readstore.Bucket, ids []string)
 		return nil, nil, errWeird
 	}
 	return s.Store.Load(ctx, b, ids)
+}
+
+func (s *shakyStore) Parked(ctx context.Context, b readstore.Bucket, names ...string) (map[string]string, readstore.Checkpoints, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loads++
+	if s.failLoad {
+		s.failLoad = false
+		return nil, nil, errWeird
+	}
+	return s.Store.Parked(ctx, b, names...)
 }
 
 // Catalog and UpdateCatalog are the store's of the moment.

@@ -2,6 +2,7 @@ package processing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -53,8 +54,9 @@ type Follower struct {
 // bucketState is what a follower knows of a bucket.
 type bucketState struct {
 	checkpoints readstore.Checkpoints
-	documents   map[string]*shown // of a model keyed as its events are
-	bytes       int               // of documents
+	parked      map[string]*Parked // by aggregate/id; nil if it is not known
+	documents   map[string]*shown  // of a model keyed as its events are
+	bytes       int                // of documents
 	// confirmed is when the store last told that the checkpoints are these.
 	confirmed time.Time
 	// change is set once the store was found behind: what is written from there on is a history of its
@@ -83,6 +85,12 @@ func (b *bucketState) hold(id string, document any, text int) {
 
 // drop forgets all documents.
 func (b *bucketState) drop() { b.documents, b.bytes = map[string]*shown{}, 0 }
+
+// forget drops all but what was believed of the checkpoints, which are looked at before anything is written.
+func (b *bucketState) forget() {
+	b.drop()
+	b.parked = nil
+}
 
 // makeRoom drops documents, of the bucket that holds most first, until no more are held than may be. It is
 // called between runs: all that is held then is stored. It reports whether it dropped any.
@@ -187,21 +195,32 @@ func (f *Follower) Revoke(sources []readstore.Source) {
 	}
 }
 
-// load fetches the checkpoints of every bucket that is not known.
+// load fetches the checkpoints, and what is parked, of every bucket that is not known.
 func (f *Follower) load(ctx context.Context) error {
 	for s := range f.sources {
 		for _, n := range f.bucketsOf(s) {
-			if f.buckets[n] != nil {
+			b := f.buckets[n]
+			if b != nil && b.parked != nil {
 				continue
 			}
-			_, checkpoints, err := f.cfg.Store.Load(ctx, f.bucket(n), nil)
+			texts, checkpoints, err := f.cfg.Store.Parked(ctx, f.bucket(n))
 			if err != nil {
 				return fmt.Errorf("loading checkpoints of %s: %w", f.bucket(n), err)
 			}
 			if err := f.check(checkpoints); err != nil {
 				return err
 			}
-			f.buckets[n] = &bucketState{checkpoints: checkpoints, documents: map[string]*shown{}, confirmed: time.Now()}
+			parked, err := parseParked(texts)
+			if err != nil {
+				return fmt.Errorf("loading %s: %w", f.bucket(n), err)
+			}
+			if b == nil {
+				b = &bucketState{checkpoints: checkpoints, documents: map[string]*shown{}, confirmed: time.Now()}
+				f.buckets[n] = b
+			} else if !maps.Equal(checkpoints, b.checkpoints) {
+				f.found(ctx, b.adopt(checkpoints))
+			}
+			b.parked = parked
 		}
 	}
 	return nil
@@ -241,8 +260,9 @@ func (f *Follower) needs(ctx context.Context) (map[readstore.Source]int64, error
 }
 
 // Apply folds what a log delivered. A source in rewind must be read again from the offset given there:
-// the store is not where this follower believed it to be. An event that cannot be applied is an error,
-// and nothing of its run is written.
+// the store is not where this follower believed it to be. An event that cannot be applied is parked, and
+// with it what follows of its aggregate; in a model of snapshots it is an error, and nothing of its run is
+// written.
 func (f *Follower) Apply(ctx context.Context, in Fetched) (rewind map[readstore.Source]int64, err error) {
 	ignored := f.ignored
 	writes, changed, err := f.fold(ctx, in)
@@ -309,7 +329,16 @@ func (f *Follower) rewindOf(sources map[readstore.Source]bool) map[readstore.Sou
 // forget drops what is known of buckets whose writes may or may not have been applied.
 func (f *Follower) forget(writes []readstore.Write) {
 	for _, w := range writes {
-		f.buckets[w.Bucket.Number] = nil
+		f.buckets[w.Bucket.Number].forget()
+	}
+}
+
+// unwind drops what a run that is not written may have changed.
+func (f *Follower) unwind() {
+	for _, b := range f.buckets {
+		if b != nil {
+			b.forget()
+		}
 	}
 }
 
@@ -337,7 +366,7 @@ func (f *Follower) fold(ctx context.Context, in Fetched) (writes []readstore.Wri
 			return nil, f.sourcesIn(in), nil
 		}
 	}
-	run := &run{f: f, in: in, ops: map[int]*opSet{}, commands: map[bucketSource]int64{}}
+	run := &run{f: f, in: in, ops: map[int]*opSet{}, commands: map[bucketSource]int64{}, parked: f.parkedNames()}
 	if f.model.KeyedAsEvents {
 		if moved, err := run.loadDocuments(ctx); err != nil {
 			return nil, nil, err
@@ -346,13 +375,16 @@ func (f *Follower) fold(ctx context.Context, in Fetched) (writes []readstore.Wri
 		}
 	}
 	for _, e := range in.Events {
-		if err := run.apply(e); err != nil {
-			clear(f.buckets) // documents are changed and not written
+		if err := run.apply(ctx, e); err != nil {
+			f.unwind() // documents are changed and not written
+			if errors.Is(err, errMoved) {
+				return nil, f.sourcesIn(in), f.load(ctx)
+			}
 			return nil, nil, fmt.Errorf("applying event at %s/%d@%d (%s of %s) to %s: %w", e.Aggregate, e.Partition, e.Offset, e.Type, e.AggregateID, f.model.Name, err)
 		}
 	}
 	if writes, err = run.writes(); err != nil {
-		clear(f.buckets)
+		f.unwind()
 		return nil, nil, err
 	}
 	return writes, nil, nil

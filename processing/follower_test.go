@@ -74,49 +74,69 @@ func TestGapIsReadAgainNeverSkipped(t *testing.T) {
 	}
 }
 
-func TestEventThatCannotBeAppliedWritesNothing(t *testing.T) {
-	type Unknown struct{}
+func TestEventThatCannotBeAppliedIsParkedWithWhatFollows(t *testing.T) {
 	for _, m := range []*ReadModel{documents, operations} {
 		l, store := newLog(map[string]int32{"jar": 2, "cup": 1}), memstore.New()
 		l.append(jar0, "a", Deposited{"ann", 1}, Deposited{"ann", 2})
-		l.append(jar1, "b", Deposited{"bob", 1}, Unknown{})
+		l.append(jar1, "b", Deposited{"bob", 1}, Late{"bob", 2}, Deposited{"bob", 3})
+		l.append(jar1, "c", Late{"bob", 5}) // not to be decoded
+		l.append(jar1, "d", Deposited{"bob", 7})
 		r := follow(t, m, l, store)
-		for range 3 {
-			err := r.step(l, l.sources(), 10)
-			if !errors.Is(err, errWeird) || !strings.Contains(err.Error(), "jar/1@1") {
-				t.Errorf("%s: %v", m.Name, err)
-			}
-		}
-		for n := range 2 {
-			if c, err := store.Inspect(t.Context(), readstore.Bucket{Model: m.Name, Generation: "g1", Number: n}); err != nil || len(c.Checkpoints)+len(c.Documents)+len(c.Sums) > 0 {
-				t.Errorf("%s: bucket %d holds %+v, %v", m.Name, n, c, err)
-			}
-		}
-		l.records[jar1][1].Data = Deposited{"bob", 5} // an upcaster makes sense of it
 		feedAll(t, r, l)
+		mustHold(t, store, m, l)
+		g := generationFrom(m, l)
+		if err := store.UpdateCatalog(t.Context(), m.Name, readstore.Catalog{Generations: map[string]readstore.Generation{g.ID: g}}); err != nil {
+			t.Fatal(err)
+		}
+		list, err := ListParked(t.Context(), store, m)
+		if err != nil || len(list) != 2 || list[0].AggregateID != "b" || list[1].AggregateID != "c" || len(list[0].Events) != 2 {
+			t.Fatalf("%s: parked are %+v, %v", m.Name, list, err)
+		}
+		if want := "event at jar/1@1 (processing.Late): something weird"; list[0].Cause != want {
+			t.Errorf("%s: cause %q, want %q", m.Name, list[0].Cause, want)
+		}
+		// The older build gets no further, the newer one to the end.
+		cfg := RedriveConfig{Model: m, Store: store, Events: oneBuild{l, false}, Aggregate: "jar", ID: "b"}
+		if done, err := Redrive(t.Context(), cfg); err != nil || done[0].Applied != 0 || done[0].Left != 2 || done[0].Cause != list[0].Cause {
+			t.Errorf("%s: the older build redrives %+v, %v", m.Name, done, err)
+		}
+		for _, p := range list {
+			cfg := RedriveConfig{Model: newer(m), Store: store, Events: oneBuild{l, true}, Aggregate: "jar", ID: p.AggregateID, DryRun: true}
+			for _, dry := range []bool{true, false} {
+				cfg.DryRun = dry
+				if done, err := Redrive(t.Context(), cfg); err != nil || len(done) != 1 || done[0].Applied != len(p.Events) || done[0].Left != 0 {
+					t.Errorf("%s: the newer build redrives %s, dry run %v: %+v, %v", m.Name, p.AggregateID, dry, done, err)
+				}
+			}
+			if _, err := Redrive(t.Context(), cfg); !errors.Is(err, ErrNotParked) {
+				t.Errorf("%s: once more: %v", m.Name, err)
+			}
+		}
+		l.append(jar1, "b", Deposited{"bob", 9})
+		feedAll(t, r, l) // who has the bucket in memory from before
 		mustHold(t, store, m, l)
 	}
 }
 
-func TestMissingVersionIsAnErrorAndAKnownOneIsIgnored(t *testing.T) {
+func TestMissingVersionIsParkedAndAKnownOneIsIgnored(t *testing.T) {
 	l, store := newLog(map[string]int32{"jar": 1}), memstore.New()
 	l.append(jar0, "a", Deposited{"ann", 1}, Deposited{"ann", 2})
 	l.append(jar0, "a", Deposited{"ann", 3})
-	l.records[jar0][2].Version = 4
-	r := follow(t, documents, l, store)
-	if err := r.step(l, l.sources(), 10); err == nil || !strings.Contains(err.Error(), "missing") {
-		t.Fatalf("version 4 after 2: %v", err)
-	}
 	l.records[jar0][2].Version = 2
-	if err := r.step(l, l.sources(), 10); err != nil {
-		t.Fatal(err)
-	}
-	texts, c, err := store.Load(t.Context(), readstore.Bucket{Model: documents.Name, Generation: "g1"}, []string{"a"})
-	if err != nil || texts["a"] != `{"version":2,"coins":5,"last":[0,1]}` || c[jar0].Offset != 5 || c[jar0].Command != 2 {
+	l.append(jar0, "a", Deposited{"ann", 4})
+	r := follow(t, documents, l, store)
+	feedAll(t, r, l)
+	bucket := readstore.Bucket{Model: documents.Name, Generation: "g1"}
+	texts, c, err := store.Load(t.Context(), bucket, []string{"a"})
+	if err != nil || texts["a"] != `{"version":2,"coins":5,"last":[0,1]}` || c[jar0].Offset != 7 || c[jar0].Command != 4 {
 		t.Errorf("document %s, checkpoint %+v, %v", texts["a"], c[jar0], err)
 	}
 	if r.f.Ignored() != 1 {
 		t.Errorf("%d events ignored, want 1", r.f.Ignored())
+	}
+	parked, _, err := store.Parked(t.Context(), bucket)
+	if want := `{"partition":0,"cause":"event at jar/0@5 (processing.Deposited): the document is at version 2, the event makes version 4: one in between is missing","events":[{"offset":5,"command":4}]}`; err != nil || parked["jar/a"] != want {
+		t.Errorf("parked %s, %v", parked["jar/a"], err)
 	}
 }
 

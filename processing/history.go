@@ -75,8 +75,9 @@ func Places(ctx context.Context, store readstore.Reader, g readstore.Generation,
 
 // EventReader reads single events from the log.
 type EventReader interface {
-	// EventsAt returns the events at these places, in their order. A place without one is an error.
+	// EventsAt returns the events at these places, in their order, those that cannot be decoded with why. A place
+	// without one is an error.
 	EventsAt(ctx context.Context, aggregate string, places []Place) ([]Event, error)
-	// EventJSON returns an event's data as plain JSON.
+	// EventJSON returns an event's data as plain JSON, or why it cannot be decoded.
 	EventJSON(e Event) ([]byte, error)
 }

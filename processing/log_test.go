@@ -156,6 +156,66 @@ type Deposited struct {
 	Coins int64
 }
 
+// Late is an event that only the newer build can apply: the older one cannot decode an odd one, and stops half-way
+// in another.
+type Late Deposited
+
+// older is what the older build makes of what is read.
+func older(events []Event) []Event {
+	seen := slices.Clone(events)
+	for i, e := range seen {
+		if late, ok := e.Data.(Late); ok && late.Coins%2 != 0 {
+			seen[i].Data, seen[i].Undecodable = nil, errWeird
+		}
+	}
+	return seen
+}
+
+// oneBuild reads single events as one of the builds does.
+type oneBuild struct {
+	l     *sliceLog
+	newer bool
+}
+
+func (b oneBuild) EventJSON(Event) ([]byte, error) { return nil, errWeird }
+
+func (b oneBuild) EventsAt(_ context.Context, aggregate string, places []Place) ([]Event, error) {
+	b.l.mu.Lock()
+	defer b.l.mu.Unlock()
+	var found []Event
+	for _, p := range places {
+		for _, e := range b.l.records[readstore.Source{Aggregate: aggregate, Partition: p.Partition}] {
+			if e.Offset == p.Offset {
+				found = append(found, e)
+			}
+		}
+	}
+	if len(found) != len(places) {
+		return nil, errWeird
+	}
+	if !b.newer {
+		found = older(found)
+	}
+	return found, nil
+}
+
+// newer is the newer build of a model: it applies what is Late.
+func newer(m *ReadModel) *ReadModel {
+	c := *m
+	known := func(e Event) Event {
+		if late, ok := e.Data.(Late); ok {
+			e.Data = Deposited(late)
+		}
+		return e
+	}
+	if m.KeyedAsEvents {
+		c.fold = func(doc any, e Event) error { return m.fold(doc, known(e)) }
+	} else {
+		c.project = func(e Event) ([]readstore.Op, error) { return m.project(known(e)) }
+	}
+	return &c
+}
+
 // jarDocument shows the order in which its events came.
 type jarDocument struct {
 	Document
@@ -170,6 +230,7 @@ var (
 		Fold: func(doc *jarDocument, e Event) error {
 			d, ok := e.Data.(Deposited)
 			if !ok {
+				doc.Coins, doc.Last = -1, nil // half changed
 				return errWeird
 			}
 			doc.Coins = doc.Coins*3 + d.Coins

@@ -19,7 +19,7 @@ import (
 // Difference is one thing that a generation holds otherwise than the log says.
 type Difference struct {
 	Bucket string `json:"bucket"`
-	// What is "document", "sum", "entry", "rank" or "strange".
+	// What is "document", "sum", "entry", "rank", "event", "parked" or "strange".
 	What string `json:"what"`
 	Key  string `json:"key"`
 	// Log is what the log says and Store what the store holds; "" means missing.
@@ -37,9 +37,15 @@ type Verification struct {
 	// Events is how many were folded, Keys how many stored values were compared.
 	Events int64 `json:"events"`
 	Keys   int64 `json:"keys"`
+	// Parked is how many aggregates wait there, Redrivable of how many of them the first event could be applied
+	// by this binary. What waits is taken as it is, and counts as no difference if it is in order.
+	Parked     int `json:"parked"`
+	Redrivable int `json:"redrivable"`
 	// Differences are the first, in order; Count is how many there are.
 	Differences []Difference `json:"differences"`
 	Count       int64        `json:"count"`
+
+	wait, can map[string]bool // the names that are parked, and of them those that could be redriven
 }
 
 // OK reports whether log and store agree.
@@ -143,8 +149,11 @@ func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, st
 	if err != nil {
 		return nil, err
 	}
-	m := &memory{model: cfg.Model, of: g.Buckets, buckets: map[int]readstore.Content{}, documents: map[string]any{}}
+	m := &memory{model: cfg.Model, of: g.Buckets, buckets: map[int]readstore.Content{}, documents: map[string]any{}, parked: map[int]map[string]*waiting{}}
 	for n := range stored {
+		if m.parked[n], err = waitingIn(stored[n].Parked); err != nil {
+			return nil, fmt.Errorf("bucket %d of generation %s: %w", n, g.ID, err)
+		}
 		m.buckets[n] = readstore.Content{Documents: map[string]string{}, Sums: map[string]int64{}, Entries: map[string]string{}, Ranked: map[string]map[string]int64{}}
 	}
 	end := map[readstore.Source]int64{}
@@ -166,7 +175,7 @@ func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, st
 		}
 	}
 	if len(from) == 0 {
-		return m.finish()
+		return m.finish(v)
 	}
 	err = cfg.Events.Read(ctx, maps.Clone(from), func(in Fetched) (map[readstore.Source]int64, error) {
 		for _, e := range in.Events {
@@ -175,7 +184,7 @@ func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, st
 				continue
 			}
 			v.Events++
-			if err := m.apply(s, e, stored); err != nil {
+			if err := m.apply(s, e, stored, v); err != nil {
 				return nil, fmt.Errorf("folding event at %s@%d: %w", s, e.Offset, err)
 			}
 		}
@@ -193,7 +202,7 @@ func foldLog(ctx context.Context, cfg *RebuildConfig, g readstore.Generation, st
 	if !errors.Is(err, errCaughtUp) {
 		return nil, fmt.Errorf("reading the log to verify %s: %w", g.ID, cmp.Or(err, errReadEnded))
 	}
-	return m.finish()
+	return m.finish(v)
 }
 
 // memory is the fold of a log.
@@ -202,9 +211,11 @@ type memory struct {
 	of        int // how many buckets the generation has
 	buckets   map[int]readstore.Content
 	documents map[string]any // "bucket/id"
+	// parked is what waits, by bucket and aggregate/id.
+	parked map[int]map[string]*waiting
 }
 
-func (m *memory) apply(s readstore.Source, e Event, stored map[int]readstore.Content) error {
+func (m *memory) apply(s readstore.Source, e Event, stored map[int]readstore.Content, v *Verification) error {
 	if m.model.KeyedAsEvents {
 		n := int(e.Partition)
 		if e.Offset >= stored[n].Checkpoints[s].Offset {
@@ -214,39 +225,90 @@ func (m *memory) apply(s readstore.Source, e Event, stored map[int]readstore.Con
 		if m.documents[key] == nil {
 			m.documents[key] = m.model.newDocument()
 		}
-		doc := m.documents[key]
-		if version := versionOf(doc); e.Version == *version+1 {
-			*version = e.Version
-			return m.model.fold(doc, e)
-		} else if e.Version > *version {
-			return fmt.Errorf("version %d follows version %d", e.Version, *version)
-		}
-		return nil
+		return m.applyDocument(n, key, e, v)
 	}
-	ops, err := m.model.project(e)
-	if err != nil {
-		return err
+	var ops []readstore.Op
+	cause := e.Undecodable
+	if cause == nil {
+		ops, cause = m.model.project(e)
 	}
-	for _, op := range ops {
-		n := readstore.BucketOf(op.ID, m.of)
-		if e.Offset >= stored[n].Checkpoints[s].Offset {
+	for n, b := range m.buckets {
+		if e.Offset >= stored[n].Checkpoints[s].Offset || m.waits(n, e, v, func() error { return cause }) {
 			continue
 		}
-		b, key := m.buckets[n], op.ID+"/"+op.Field
-		switch op.Kind {
-		case readstore.SetEntry:
-			b.Entries[key] = op.Value
-		case readstore.AddSum:
-			b.Sums[key] += op.Delta
-			if op.Rank != "" {
-				if b.Ranked[op.Rank] == nil {
-					b.Ranked[op.Rank] = map[string]int64{}
-				}
-				b.Ranked[op.Rank][op.ID] = rankedSum(b.Sums[key])
-			}
-		default:
-			return fmt.Errorf("operation of unknown kind %q", op.Kind)
+		if cause != nil {
+			v.notApplied(n, e, cause)
+			continue
 		}
+		for _, op := range ops {
+			if readstore.BucketOf(op.ID, m.of) != n {
+				continue
+			}
+			if err := apply(b, op); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *memory) applyDocument(n int, key string, e Event, v *Verification) error {
+	try := func() error { // on a copy
+		text, err := json.Marshal(m.documents[key])
+		if err != nil {
+			return err
+		}
+		doc, err := m.model.decodeDocument(string(text))
+		if err != nil {
+			return err
+		}
+		switch version := *versionOf(doc); {
+		case e.Undecodable != nil:
+			return e.Undecodable
+		case e.Version > version+1:
+			return fmt.Errorf("version %d follows version %d", e.Version, version)
+		case e.Version <= version:
+			return nil
+		}
+		return m.model.fold(doc, e)
+	}
+	if m.waits(n, e, v, try) {
+		return nil
+	}
+	if e.Undecodable != nil {
+		v.notApplied(n, e, e.Undecodable)
+		return nil
+	}
+	doc := m.documents[key]
+	version := versionOf(doc)
+	switch {
+	case e.Version <= *version:
+	case e.Version > *version+1:
+		v.notApplied(n, e, fmt.Errorf("version %d follows version %d", e.Version, *version))
+	default:
+		*version = e.Version
+		if err := m.model.fold(doc, e); err != nil {
+			v.notApplied(n, e, err)
+		}
+	}
+	return nil
+}
+
+func apply(b readstore.Content, op readstore.Op) error {
+	key := op.ID + "/" + op.Field
+	switch op.Kind {
+	case readstore.SetEntry:
+		b.Entries[key] = op.Value
+	case readstore.AddSum:
+		b.Sums[key] += op.Delta
+		if op.Rank != "" {
+			if b.Ranked[op.Rank] == nil {
+				b.Ranked[op.Rank] = map[string]int64{}
+			}
+			b.Ranked[op.Rank][op.ID] = rankedSum(b.Sums[key])
+		}
+	default:
+		return fmt.Errorf("operation of unknown kind %q", op.Kind)
 	}
 	return nil
 }
@@ -259,8 +321,19 @@ func rankedSum(sum int64) int64 {
 	return math.MaxInt64
 }
 
-func (m *memory) finish() (map[int]readstore.Content, error) {
+func (m *memory) finish(v *Verification) (map[int]readstore.Content, error) {
+	for n, lists := range m.parked {
+		for name, w := range lists {
+			v.waiting(name)
+			if w.seen < len(w.events) {
+				v.add(Difference{Bucket: strconv.Itoa(n), What: "parked", Key: fmt.Sprintf("%s@%d", name, w.events[w.seen].Offset), Store: "an event that waits"})
+			}
+		}
+	}
 	for key, doc := range m.documents {
+		if *versionOf(doc) == 0 {
+			continue // nothing could be applied to it
+		}
 		bucket, id, _ := strings.Cut(key, "/")
 		n, _ := strconv.Atoi(bucket)
 		text, err := json.Marshal(doc)

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ledgerline/ledgerline/readstore"
+	"github.com/ledgerline/ledgerline/readstore/memstore"
 )
 
 // tamperedStore shows bucket contents otherwise than they are stored.
@@ -181,6 +182,44 @@ func TestVerifyFindsEveryKindOfTampering(t *testing.T) {
 				t.Errorf("first difference is %q, want %q in it", first, c.want)
 			}
 		})
+	}
+}
+
+// TestVerifyOfParkedLists: what waits is taken as it is, if it is in order.
+func TestVerifyOfParkedLists(t *testing.T) {
+	for _, m := range []*ReadModel{documents, operations} {
+		for name, row := range map[string]struct {
+			change func(*Parked) // of jar/a, events 1 and 2 of which wait
+			want   string
+		}{
+			"in order":          {func(*Parked) {}, ""},
+			"the last missing":  {func(p *Parked) { p.Events = p.Events[:1] }, "parked jar/a@2 in bucket"},
+			"the first missing": {func(p *Parked) { p.Events = p.Events[1:] }, "event jar/a@1 in bucket"},
+			"out of order":      {func(p *Parked) { p.Events = []ParkedEvent{p.Events[1], p.Events[0]} }, "event jar/a@1 in bucket"},
+			"one that is none":  {func(p *Parked) { p.Events = append(p.Events, ParkedEvent{3, 0}) }, "the store holds an event that waits"},
+			"nothing":           {func(p *Parked) { p.Events = nil }, "event jar/a@1 in bucket"},
+		} {
+			l, store := newLog(map[string]int32{"jar": 1, "cup": 1}), &tamperedStore{Store: memstore.New()}
+			l.append(jar0, "a", Deposited{"ann", 1}, Late{"ann", 2}, Deposited{"ann", 3})
+			l.append(jar0, "b", Deposited{"bob", 1})
+			cfg := RebuildConfig{Model: m, Store: store, Events: l}
+			g := mustBuild(t, cfg)
+			store.change = func(_ readstore.Bucket, c *readstore.Content) {
+				p, err := ParseParked(c.Parked["jar/a"])
+				if err != nil {
+					t.Fatal(err)
+				}
+				row.change(p)
+				op, _ := p.op("jar/a")
+				if c.Parked["jar/a"] = op.Value; op.Value == "" {
+					delete(c.Parked, "jar/a")
+				}
+			}
+			v, err := Verify(t.Context(), cfg, g.ID)
+			if err != nil || v.OK() != (row.want == "") || !v.OK() && !strings.Contains(v.Differences[0].String(), row.want) {
+				t.Errorf("%s, %s: %+v, %v; want %q", m.Name, name, v, err, row.want)
+			}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -299,7 +300,7 @@ func TestConsumerTellsOfTrouble(t *testing.T) {
 	}
 }
 
-func TestConsumerStopsAtAnUndecodableEvent(t *testing.T) {
+func TestConsumerHandsOverAnUndecodableEvent(t *testing.T) {
 	f := newFixture(t, 1)
 	f.decided("o-", 4)
 	broken := &kgo.Record{Topic: "order.events", Partition: PartitionOf("o-0", testPartitions), Key: []byte("o-0"), Value: []byte("no event")}
@@ -308,22 +309,24 @@ func TestConsumerStopsAtAnUndecodableEvent(t *testing.T) {
 	}
 	f.decided("p-", 4) // o-0 is unreadable from now on, others are not
 	s := newShelf()
-	k, stop := f.consume(s)
-	var unreadable *eventError
-	s.until(t, "trouble", func() bool {
-		return len(k.trouble) > 1 && errors.As(k.trouble[1], &unreadable)
-	})
+	_, stop := f.consume(s)
+	s.until(t, "all events", func() bool { return len(s.events) == 2*3*4+1 })
 	stop()
-	if unreadable.Partition != broken.Partition || unreadable.Offset != broken.Offset || !strings.Contains(unreadable.Error(), "order.events") {
-		t.Errorf("got %v, want the event at %d@%d", unreadable, broken.Partition, broken.Offset)
-	}
-	if at := s.next[readstore.Source{Aggregate: "order", Partition: broken.Partition}]; at > broken.Offset {
-		t.Errorf("the position is %d, past the broken event at %d", at, broken.Offset)
-	}
-	for _, err := range k.trouble {
-		if err == nil {
-			t.Error("the end of trouble was told of, and it had none")
+	found := 0
+	for _, e := range s.events {
+		if e.Undecodable == nil {
+			continue
 		}
+		found++
+		if e.Offset != broken.Offset || e.Partition != broken.Partition || e.AggregateID != "o-0" || e.Aggregate != "order" || e.Data != nil || e.Version != 0 || e.CommandOffset != -1 || e.Last {
+			t.Errorf("got %+v", e)
+		}
+		if !strings.Contains(e.Undecodable.Error(), fmt.Sprintf("order.events/%d@%d", broken.Partition, broken.Offset)) {
+			t.Errorf("it says %v", e.Undecodable)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d undecodable events, want 1", found)
 	}
 }
 

@@ -39,7 +39,7 @@ func (l *Log) EventsAt(ctx context.Context, aggregate string, places []processin
 	}
 	for tp, byOffset := range records {
 		for offset, rec := range byOffset {
-			e, err := w.event(ctx, aggregate, rec)
+			e, err := w.delivered(ctx, aggregate, rec)
 			if err != nil {
 				return nil, err
 			}
@@ -58,7 +58,12 @@ func (l *Log) EventsAt(ctx context.Context, aggregate string, places []processin
 }
 
 // EventJSON implements processing.EventReader.
-func (l *Log) EventJSON(e processing.Event) ([]byte, error) { return l.cfg.Codec.ToJSON(e.Data) }
+func (l *Log) EventJSON(e processing.Event) ([]byte, error) {
+	if e.Undecodable != nil {
+		return nil, e.Undecodable
+	}
+	return l.cfg.Codec.ToJSON(e.Data)
+}
 
 // nearby is how far apart two offsets may be for reading on from one to the other, instead of asking
 // for each.

@@ -291,36 +291,58 @@ func (e *eventError) Error() string {
 	return fmt.Sprintf("event at %s/%d@%d cannot be decoded: %s", e.Topic, e.Partition, e.Offset, e.Cause)
 }
 
-// event decodes a record of an events topic. An error is an *eventError or wraps errUnready.
+// event decodes a record of an events topic. An error wraps errUnready, or is an *eventError: then what the
+// headers tell is returned with it.
 func (w *wire) event(ctx context.Context, aggregate string, r *kgo.Record) (processing.Event, error) {
+	e := processing.Event{
+		ID: header(r, headerID), Aggregate: aggregate, AggregateID: string(r.Key), Type: header(r, headerType),
+		CommandID: header(r, headerCommandID), Last: header(r, headerLast) == "true",
+		CorrelationID: header(r, headerCorrelationID), TraceParent: header(r, headerTraceParent),
+		Partition: r.Partition, Offset: r.Offset,
+	}
 	bad := func(cause string) (processing.Event, error) {
-		return processing.Event{}, &eventError{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Cause: cause}
+		e.Data = nil
+		return e, &eventError{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Cause: cause}
 	}
-	at, err := time.Parse(time.RFC3339Nano, header(r, headerTime))
-	if err != nil {
-		return bad(headerTime + ": " + err.Error())
+	var noTime, noVersion, noCommand error
+	e.Time, noTime = time.Parse(time.RFC3339Nano, header(r, headerTime))
+	if e.Version, noVersion = strconv.ParseInt(header(r, headerSequence), 10, 64); noVersion == nil && e.Version < 1 {
+		noVersion = fmt.Errorf("want a number from 1, got %d", e.Version)
 	}
-	d, f, err := w.decode(ctx, r, at)
+	if e.CommandOffset, noCommand = strconv.ParseInt(header(r, headerCommandOffset), 10, 64); noCommand != nil {
+		e.CommandOffset, e.Last = -1, false
+	}
+	if err := processing.ValidateID("key", e.AggregateID); err != nil {
+		return bad(err.Error())
+	}
+	if noTime != nil {
+		return bad(headerTime + ": " + noTime.Error())
+	}
+	d, f, err := w.decode(ctx, r, e.Time)
 	if err != nil {
 		return processing.Event{}, err
 	}
 	if f != nil {
 		return bad(f.Detail)
 	}
-	e := processing.Event{
-		Time: at,
-		ID:   header(r, headerID), Aggregate: aggregate, AggregateID: string(r.Key), Type: d.Name, Data: d.Value,
-		CommandID: header(r, headerCommandID), Last: header(r, headerLast) == "true",
-		CorrelationID: header(r, headerCorrelationID), TraceParent: header(r, headerTraceParent),
-		Partition: r.Partition, Offset: r.Offset,
+	e.Type, e.Data = d.Name, d.Value
+	if noVersion != nil {
+		return bad(headerSequence + ": " + noVersion.Error())
 	}
-	if e.Version, err = strconv.ParseInt(header(r, headerSequence), 10, 64); err != nil {
-		return bad(headerSequence + ": " + err.Error())
-	}
-	if e.CommandOffset, err = strconv.ParseInt(header(r, headerCommandOffset), 10, 64); err != nil {
-		return bad(headerCommandOffset + ": " + err.Error())
+	if noCommand != nil {
+		return bad(headerCommandOffset + ": " + noCommand.Error())
 	}
 	return e, nil
+}
+
+// delivered decodes an event for those who park what cannot be decoded. An error wraps errUnready.
+func (w *wire) delivered(ctx context.Context, aggregate string, r *kgo.Record) (processing.Event, error) {
+	e, err := w.event(ctx, aggregate, r)
+	var bad *eventError
+	if errors.As(err, &bad) {
+		e.Undecodable, err = bad, nil
+	}
+	return e, err
 }
 
 // outcomeRecord encodes an outcome; input is the offset of the command record that it answers.

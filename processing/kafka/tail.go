@@ -132,7 +132,7 @@ func (t *tail) poll(ctx context.Context, wait time.Duration) (processing.Fetched
 			if r.Attrs.IsControl() {
 				continue
 			}
-			e, err := t.wire.event(ctx, aggregate, r)
+			e, err := t.wire.delivered(ctx, aggregate, r)
 			if err != nil {
 				failed = err
 				return

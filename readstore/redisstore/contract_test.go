@@ -61,6 +61,7 @@ func TestBucketContract(t *testing.T) {
 		tag + "docs":        `hash map[o-1:{"amount":1250}]`,
 		tag + "sums":        "hash map[c-1/total:200]",
 		tag + "entries":     "hash map[c-1/o-1:Paid]",
+		tag + "parked":      `hash map[order/o-1:{"events":[]}]`,
 		tag + "index":       "zset [{0 c-1/e/o-1} {0 c-1/s/total}]",
 		tag + "rank:gbp":    "zset [{200 c-1}]",
 	})
