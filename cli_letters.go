@@ -211,9 +211,9 @@ type lettersRedrive struct {
 
 // Help is shown by --help.
 func (lettersRedrive) Help() string {
-	return `The command of a dead letter is sent again as it came, but under a new id; ce_causationid has the old one. Nobody
-checks whether it was sent again before, by its sender or by this verb: it would be decided a second time. The
-dead letter stays where it is.`
+	return `The command of a dead letter is sent again as it came, but under a new id; ce_causationid has the old one. It is not
+sent if it is decided under the old one, since its sender has sent it again. But nobody checks whether this verb
+has sent it before: it would be decided a second time. The dead letter stays where it is.`
 }
 
 // Run sends them, all or none being there.
@@ -238,7 +238,7 @@ func (v lettersRedrive) Run(ctx context.Context, app App, p Process) error {
 	if v.DryRun {
 		return v.each(p, list, func(letter kafka.Letter) (redriven, string, error) { return l.wouldRedrive(ctx, log, letter) })
 	}
-	if !v.Yes && !confirm(p, fmt.Sprintf("send these %d commands again? One that was sent again before is decided a second time", len(list))) {
+	if !v.Yes && !confirm(p, fmt.Sprintf("send these %d commands again? One that a redrive has sent before is decided a second time", len(list))) {
 		return misuse{errors.New("nothing is sent; --yes sends without asking")}
 	}
 	sender, err := l.sender(ctx)
@@ -291,6 +291,13 @@ func (l *link) wouldRedrive(ctx context.Context, log *kafka.Log, letter kafka.Le
 // redrive sends a letter again and waits for its outcome.
 func redrive(ctx context.Context, sender *kafka.Sender, letter kafka.Letter) (redriven, string, error) {
 	done := redriven{ID: lineOf(letter).ID}
+	switch o, err := sender.DecidedSince(ctx, letter); {
+	case err == nil:
+		done.Code, done.Detail = "already-decided", fmt.Sprintf("its sender has sent it again under its id %s, and it was %s", letter.CommandID(), o.Status)
+		return done, fmt.Sprintf("%s is not sent: %s", done.ID, done.Detail), nil
+	case !errors.Is(err, processing.ErrUndecided):
+		return done, "", err
+	}
 	id, wait, err := sender.SendAgain(ctx, letter)
 	if err != nil {
 		return done, "", err

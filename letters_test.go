@@ -3,6 +3,7 @@ package ledgerline_test
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -117,11 +118,25 @@ func TestRedriveOfACommand(t *testing.T) {
 		t.Errorf("the new dead letter has headers %v", shown.Headers)
 	}
 
+	// The sender of the first has sent it again by itself, under its id.
+	p.append(&kgo.Record{Topic: early.Topic, Key: early.Key, Value: early.Value, Headers: early.Headers})
+	await(t, "the decision on it", func() error {
+		for _, r := range p.read("order.outcomes") {
+			if headerOf(r, "ce_commandid") == first.CommandID && headerOf(r, "ce_status") == "REFUSED" {
+				return nil
+			}
+		}
+		return errors.New("there is none yet")
+	})
+	if text := letters(t, conn, ledgerline.ExitFailed, "redrive", first.ID, "--yes"); !strings.Contains(text, "is not sent: its sender has sent it again") {
+		t.Errorf("redriving what its sender has sent again: %s", text)
+	}
+
 	for _, id := range []string{"order.dead-letters/0@999", "cake.dead-letters/0@0", "order/1", "order-status:order/o-1"} {
 		letters(t, conn, ledgerline.ExitMisuse, "show", id)
 		letters(t, conn, ledgerline.ExitMisuse, "redrive", id, first.ID, "--yes")
 	}
-	if n := len(p.read(good.Topic)); n != 4 {
+	if n := len(p.read(good.Topic)); n != 5 {
 		t.Errorf("there are %d commands: with a wrong id, nothing is sent", n)
 	}
 }

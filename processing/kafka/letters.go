@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,9 +53,17 @@ func (l Letter) Header(key string) string {
 	return ""
 }
 
-// Type is what the command said that it is, CommandID what it was known by; "" if it said nothing.
-func (l Letter) Type() string      { return l.Header(headerType) }
-func (l Letter) CommandID() string { return l.Header(headerID) }
+// Type is what the command said that it is, or "".
+func (l Letter) Type() string { return l.Header(headerType) }
+
+// CommandID is the command's id, or "" if it was given none, or none that is one.
+func (l Letter) CommandID() string {
+	id, err := processing.CommandID(l.Header(headerID))
+	if err != nil {
+		return ""
+	}
+	return id
+}
 
 var (
 	// ErrNoLetter says that there is no dead letter at a place.
@@ -197,15 +206,9 @@ func redriven(topics Topics, l Letter) (r *kgo.Record, id string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("making a command id: %w", err)
 	}
-	cause := l.Position
-	if old := l.CommandID(); old != "" {
-		if old, err := processing.CommandID(old); err == nil { // else it is why it is a letter
-			cause = old
-		}
-	}
 	h := newHeaders()
 	h.add(headerID, made.String())
-	h.add(headerCausationID, cause)
+	h.add(headerCausationID, cmp.Or(l.CommandID(), l.Position))
 	for _, had := range l.Headers {
 		if !slices.Contains([]string{headerID, headerCausationID, headerMovedFrom}, had.Key) {
 			h = append(h, kgo.RecordHeader(had))
@@ -214,9 +217,23 @@ func redriven(topics Topics, l Letter) (r *kgo.Record, id string, err error) {
 	return &kgo.Record{Topic: topics.Commands(l.Aggregate), Key: l.Key, Value: l.Value, Headers: h}, made.String(), nil
 }
 
+// DecidedSince returns the decision on a letter's command that was made since it became one: its sender has
+// sent it again, under the same id. Without one it returns processing.ErrUndecided, and so it does once the
+// outcome is no longer in the log. It reads all outcomes of the aggregate's partition since then.
+func (s *Sender) DecidedSince(ctx context.Context, l Letter) (processing.Outcome, error) {
+	if l.CommandID() == "" {
+		return processing.Outcome{}, processing.ErrUndecided
+	}
+	o, err := s.decision(ctx, l.Aggregate, string(l.Key), l.CommandID(), l.At)
+	if err == nil && !o.Decision {
+		err = processing.ErrUndecided
+	}
+	return o, err
+}
+
 // SendAgain sends the command of a letter once more, as it came but under a new id, which it returns with
-// how to wait for the outcome; wait must be called, once. What became of the old id is not looked at: if
-// its sender has sent it again by itself, there are two commands.
+// how to wait for the outcome; wait must be called, once. It does not look at what became of the old id
+// ([Sender.DecidedSince] does), nor whether the letter was sent again before: there are two commands then.
 func (s *Sender) SendAgain(ctx context.Context, l Letter) (id string, wait func(context.Context) (processing.Outcome, error), err error) {
 	r, id, err := redriven(s.cfg.Topics, l)
 	if err != nil {
