@@ -79,6 +79,19 @@ func (a App) processorAccess(prefix string, group string) []kafka.Access {
 	return append(a.readAccess(prefix, a.eventAggregates()), one)
 }
 
+// lettersAccess is what it takes to read dead letters, and to send commands of them again.
+func (a App) lettersAccess(prefix string, redrive bool) []kafka.Access {
+	if !redrive {
+		return a.topicAccess(prefix, nil, nil, reads, func(string) []kafka.Operation { return nil })
+	}
+	return a.topicAccess(prefix, writes, reads, reads, func(string) []kafka.Operation { return nil })
+}
+
+// rebuildUserAccess is what the user of all verbs of rebuild needs.
+func (a App) rebuildUserAccess(prefix string) []kafka.Access {
+	return a.topicAccess(prefix, writes, reads, reads, func(string) []kafka.Operation { return reads })
+}
+
 // rebuildAccess is what rebuild needs: it reads all events, in no group, for every aggregate has snapshots.
 func (a App) rebuildAccess(prefix string) []kafka.Access {
 	return a.readAccess(prefix, a.aggregates())
@@ -104,7 +117,7 @@ func (a App) grants(cfg ProvisionConfig) []kafka.Grant {
 	}
 	add(cfg.IngestUser, a.ingestAccess(cfg.Prefix))
 	add(cfg.ProcessorUser, a.processorAccess(cfg.Prefix, ""))
-	add(cfg.RebuildUser, a.rebuildAccess(cfg.Prefix))
+	add(cfg.RebuildUser, a.rebuildUserAccess(cfg.Prefix))
 	return list
 }
 
@@ -112,10 +125,13 @@ func (a App) grants(cfg ProvisionConfig) []kafka.Grant {
 func (a App) userFlag(access []kafka.Access) string {
 	flag := "--rebuild-user"
 	for _, one := range access {
+		_, kind := kafka.Topics{}.Parse(one.Name)
 		switch {
+		case kind == "dead-letters" && slices.Contains(one.Operations, kafka.MayRead): // nobody else does
+			return "--rebuild-user"
 		case slices.Contains(one.Operations, kafka.MayWrite):
-			return "--ingest-user"
-		case one.Resource == kafka.GroupResource:
+			flag = "--ingest-user"
+		case one.Resource == kafka.GroupResource && flag != "--ingest-user":
 			flag = "--processor-user"
 		}
 	}

@@ -187,7 +187,7 @@ func everything(t *testing.T, without *lacking) error {
 	return err
 }
 
-// work decides a command and one that nobody can decode, shows the first and rebuilds what shows it.
+// work decides a command and one that nobody can decode, shows the first, rebuilds what shows it and redrives the other.
 func work(ctx context.Context, as func(user string) Connection, admin *kgo.Client) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	group, gctx := errgroup.WithContext(ctx)
@@ -291,8 +291,43 @@ func use(ctx context.Context, ingest *Ingest, processor *Processor, rebuild *Reb
 	if err != nil || !found.OK() || found.Events != 1 {
 		return fmt.Errorf("verified: %+v, %w", found, err)
 	}
-	_, err = rebuild.Promote(ctx, "order-status", g.ID)
+	if _, err = rebuild.Promote(ctx, "order-status", g.ID); err != nil {
+		return err
+	}
+	var letter kafka.Letter
+	if err := rebuild.log.DeadLetters(ctx, "order", func(l kafka.Letter) error { letter = l; return nil }); err != nil {
+		return err
+	}
+	sender, err := rebuild.link.sender(ctx)
+	if err != nil {
+		return err
+	}
+	defer sender.Close()
+	done, _, err := redrive(ctx, sender, letter)
+	if err == nil && !done.DeadLetter {
+		err = fmt.Errorf("redriven: %+v", done)
+	}
 	return err
+}
+
+// TestLettersAskForTheirRights has those who may do everything else of rebuild be told who may redrive.
+func TestLettersAskForTheirRights(t *testing.T) {
+	t.Parallel()
+	for _, redrive := range []bool{false, true} {
+		if flag := small.userFlag(small.lettersAccess("", redrive)); flag != "--rebuild-user" {
+			t.Errorf("the rights of dead letters are said to be given by %s", flag)
+		}
+	}
+	for flag, access := range map[string][]kafka.Access{
+		"--ingest-user": small.ingestAccess("a.b."), "--processor-user": small.processorAccess("a.b.", ""), "--rebuild-user": small.rebuildAccess("a.b."),
+	} {
+		if got := small.userFlag(access); got != flag {
+			t.Errorf("rights of %s are said to be given by %s", flag, got)
+		}
+	}
+	if got := small.userFlag(small.senderAccess("")); got != "--ingest-user" {
+		t.Errorf("rights of one who sends are said to be given by %s", got)
+	}
 }
 
 // until calls try until it returns nil.

@@ -17,13 +17,14 @@ import (
 
 type rebuildCLI struct {
 	versionFlag
-	Run      rebuildRun      `cmd:"" help:"Build a new generation of a read model from the beginning of the log."`
-	Status   rebuildStatus   `cmd:"" help:"List generations."`
-	Verify   rebuildVerify   `cmd:"" help:"Compare a generation with the log, key by key; exit 1 if they differ."`
-	Promote  rebuildPromote  `cmd:"" help:"Have readers use a verified generation."`
-	Rollback rebuildRollback `cmd:"" help:"Have readers use the generation from before the last promotion."`
-	Events   rebuildEvents   `cmd:"" help:"List the events of one aggregate, read from the log."`
-	Prune    rebuildPrune    `cmd:"" help:"Delete generations that are neither active nor standby."`
+	Run         rebuildRun         `cmd:"" help:"Build a new generation of a read model from the beginning of the log."`
+	Status      rebuildStatus      `cmd:"" help:"List generations."`
+	Verify      rebuildVerify      `cmd:"" help:"Compare a generation with the log, key by key; exit 1 if they differ."`
+	Promote     rebuildPromote     `cmd:"" help:"Have readers use a verified generation."`
+	Rollback    rebuildRollback    `cmd:"" help:"Have readers use the generation from before the last promotion."`
+	Events      rebuildEvents      `cmd:"" help:"List the events of one aggregate, read from the log."`
+	DeadLetters rebuildDeadLetters `cmd:"" help:"List, show and redrive what could not be processed."`
+	Prune       rebuildPrune       `cmd:"" help:"Delete generations that are neither active nor standby."`
 }
 
 // RunRebuild is the rebuild binary: it returns the exit code.

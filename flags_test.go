@@ -33,7 +33,7 @@ func TestFlagsAreDocumented(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, verb := range parser.Model.Children {
+		for _, verb := range parser.Model.Leaves(false) {
 			for _, group := range verb.AllFlags(false) {
 				for _, f := range group {
 					if f.Name == "help" || f.Name == "version" {

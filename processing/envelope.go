@@ -24,7 +24,9 @@ type Command struct {
 	// Expected is the version that the aggregate must have, 0 for "must not exist", nil for any.
 	Expected      *int64
 	CorrelationID string
-	TraceParent   string
+	// CausationID is what the command came of: of a redriven one, the id that it had before.
+	CausationID string
+	TraceParent string
 	// Partition and Offset are the record's in the commands topic.
 	Partition int32
 	Offset    int64
@@ -46,7 +48,9 @@ type Event struct {
 	CommandID     string
 	CommandOffset int64
 	Last          bool
+	// CorrelationID, CausationID and TraceParent are the command's.
 	CorrelationID string
+	CausationID   string
 	TraceParent   string
 	// Partition and Offset are the record's in the events topic.
 	Partition int32

@@ -308,7 +308,7 @@ func (p *Partition) apply(b *Batch, d *Decision) {
 			ID:        uuid.NewSHA1(uuid.MustParse(c.ID), []byte(c.AggregateID+"/"+strconv.Itoa(i))).String(),
 			Aggregate: p.aggregate.Name, AggregateID: c.AggregateID, Data: data, Version: h.version + int64(i) + 1, Time: b.At,
 			CommandID: c.ID, CommandOffset: c.Offset, Last: i == len(events)-1,
-			CorrelationID: c.CorrelationID, TraceParent: c.TraceParent, Partition: p.number, Offset: -1,
+			CorrelationID: c.CorrelationID, CausationID: c.CausationID, TraceParent: c.TraceParent, Partition: p.number, Offset: -1,
 			Type: typeName(p.aggregate.Events, data),
 		})
 	}

@@ -29,9 +29,14 @@ var errFound = errors.New("found")
 // Decision implements processing.Sender: it reads the outcomes of the aggregate's partition, those that were
 // appended since the command was sent, whoever sent and decided it.
 func (s *Sender) Decision(ctx context.Context, aggregate, aggregateID, commandID string, since time.Time) (processing.Outcome, error) {
-	none := processing.Outcome{}
 	ctx, cancel := context.WithTimeout(ctx, decisionTimeout)
 	defer cancel()
+	return s.decision(ctx, aggregate, aggregateID, commandID, since)
+}
+
+// decision is Decision without a bound of its own.
+func (s *Sender) decision(ctx context.Context, aggregate, aggregateID, commandID string, since time.Time) (processing.Outcome, error) {
+	none := processing.Outcome{}
 	topic := s.cfg.Topics.Outcomes(aggregate)
 	var r *reader
 	select {

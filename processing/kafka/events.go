@@ -12,20 +12,11 @@ import (
 
 // EventsAt implements processing.EventReader. Up to four calls read at once, others wait.
 func (l *Log) EventsAt(ctx context.Context, aggregate string, places []processing.Place) ([]processing.Event, error) {
-	var r *reader
-	select {
-	case r = <-l.readers:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	r, back, err := l.borrow(ctx)
+	if err != nil {
+		return nil, err
 	}
-	defer func() { l.readers <- r }()
-	if r.cl == nil {
-		opened, err := newReader(l.cfg.Client)
-		if err != nil {
-			return nil, err
-		}
-		*r = *opened
-	}
+	defer back()
 	w := &wire{topics: l.cfg.Topics, codec: l.cfg.Codec}
 	wanted := map[topicPartition][]int64{}
 	for _, p := range places {
@@ -55,6 +46,25 @@ func (l *Log) EventsAt(ctx context.Context, aggregate string, places []processin
 		events[i] = e
 	}
 	return events, nil
+}
+
+// borrow lends a reader; back returns it.
+func (l *Log) borrow(ctx context.Context) (r *reader, back func(), err error) {
+	select {
+	case r = <-l.readers:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	back = func() { l.readers <- r }
+	if r.cl == nil {
+		opened, err := newReader(l.cfg.Client)
+		if err != nil {
+			back()
+			return nil, nil, err
+		}
+		*r = *opened
+	}
+	return r, back, nil
 }
 
 // EventJSON implements processing.EventReader.

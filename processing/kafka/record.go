@@ -30,6 +30,7 @@ const (
 	headerCommandOffset   = "ce_commandoffset"
 	headerLast            = "ce_last"
 	headerCorrelationID   = "ce_correlationid"
+	headerCausationID     = "ce_causationid"
 	headerTraceParent     = "traceparent"
 	headerExpectedVersion = "ce_expectedversion"
 	// Of an outcome: its status, and its code unless it was accepted, for clients that read no Avro.
@@ -90,7 +91,7 @@ func header(r *kgo.Record, key string) string {
 type headers []kgo.RecordHeader
 
 // newHeaders has room for those of any record.
-func newHeaders() headers { return make(headers, 0, 12) }
+func newHeaders() headers { return make(headers, 0, 13) }
 
 func (h *headers) add(key, value string) {
 	if value != "" {
@@ -169,7 +170,7 @@ func idempotencyKey(r *kgo.Record) string {
 func (w *wire) command(ctx context.Context, a *processing.Aggregate, r *kgo.Record) (processing.Input, error) {
 	c := processing.Command{
 		Aggregate: a.Name, AggregateID: string(r.Key), Partition: r.Partition, Offset: r.Offset,
-		CorrelationID: header(r, headerCorrelationID), TraceParent: header(r, headerTraceParent),
+		CorrelationID: header(r, headerCorrelationID), CausationID: header(r, headerCausationID), TraceParent: header(r, headerTraceParent),
 	}
 	fault := func(f *processing.Fault) (processing.Input, error) {
 		return processing.Input{Command: c, Fault: f}, nil
@@ -275,6 +276,7 @@ func (w *wire) eventRecord(ctx context.Context, e processing.Event) (*kgo.Record
 		h.add(headerLast, "true")
 	}
 	h.add(headerCorrelationID, e.CorrelationID)
+	h.add(headerCausationID, e.CausationID)
 	h.add(headerTraceParent, e.TraceParent)
 	return &kgo.Record{Topic: topic, Partition: e.Partition, Key: []byte(e.AggregateID), Value: value, Headers: h}, nil
 }
@@ -297,7 +299,7 @@ func (w *wire) event(ctx context.Context, aggregate string, r *kgo.Record) (proc
 	e := processing.Event{
 		ID: header(r, headerID), Aggregate: aggregate, AggregateID: string(r.Key), Type: header(r, headerType),
 		CommandID: header(r, headerCommandID), Last: header(r, headerLast) == "true",
-		CorrelationID: header(r, headerCorrelationID), TraceParent: header(r, headerTraceParent),
+		CorrelationID: header(r, headerCorrelationID), CausationID: header(r, headerCausationID), TraceParent: header(r, headerTraceParent),
 		Partition: r.Partition, Offset: r.Offset,
 	}
 	bad := func(cause string) (processing.Event, error) {

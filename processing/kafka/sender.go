@@ -207,7 +207,11 @@ func (s *Sender) Start(ctx context.Context, q processing.Request) (wait func(con
 	if err != nil {
 		return nil, err
 	}
-	key := commandKey{q.Aggregate.Name, q.AggregateID, q.ID}
+	return s.append(ctx, commandKey{q.Aggregate.Name, q.AggregateID, q.ID}, rec)
+}
+
+// append is Start of a command that is encoded.
+func (s *Sender) append(ctx context.Context, key commandKey, rec *kgo.Record) (wait func(context.Context) (processing.Outcome, error), err error) {
 	w := &waiter{arrived: make(chan struct{}, 1)}
 	s.mu.Lock()
 	switch {

@@ -165,11 +165,11 @@ type Log struct {
 	cfg LogConfig
 	cl  *kgo.Client
 	adm *kadm.Client
-	// readers are lent to EventsAt; one without a client is opened when it is first needed.
+	// readers are lent by borrow; one without a client is opened when it is first needed.
 	readers chan *reader
 }
 
-// eventReaders is how many calls of EventsAt read at once.
+// eventReaders is how many calls of EventsAt, DeadLetters and DeadLetter read at once.
 const eventReaders = 4
 
 // NewLog checks the configuration and makes a client, which connects when it is used.
@@ -188,7 +188,7 @@ func NewLog(cfg LogConfig) (*Log, error) {
 	return l, nil
 }
 
-// Close waits for the calls of EventsAt and closes the connections.
+// Close waits for the calls that read and closes the connections.
 func (l *Log) Close() {
 	for range eventReaders {
 		if r := <-l.readers; r.cl != nil {
