@@ -58,7 +58,10 @@ func newTail(c LogConfig) (*tail, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tail{cl: r.cl, wire: &wire{topics: c.Topics, codec: c.Codec}, max: c.MaxBatch, positions: map[readstore.Source]int64{}, held: map[readstore.Source]*undecoded{}}, nil
+	return &tail{
+		cl: r.cl, wire: &wire{topics: c.Topics, codec: c.Codec}, max: c.MaxBatch,
+		positions: map[readstore.Source]int64{}, held: map[readstore.Source]*undecoded{},
+	}, nil
 }
 
 func (t *tail) close() {

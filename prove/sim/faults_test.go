@@ -157,10 +157,12 @@ func (l *lab) install(name string, f kfake.Fault) {
 	})
 }
 
-// withholdSchema has the registry be silent about a command's schema, and a process begin that needs it. Half of
-// the time it refuses, half of the time it does not answer at all.
+// withholdSchema has the registry be silent about a schema, mostly a command's, and a process begin that needs it.
+// Half of the time it refuses, half of the time it does not answer at all. What is written is needed by a
+// recovery.
 func withholdSchema(_ context.Context, w *world, name string) {
-	schema := w.bindings[[]string{"Add", "Take"}[w.intN(2)]]
+	names := append(slices.Sorted(maps.Keys(w.bindings)), "Add", "Add", "Take", "Take")
+	schema := w.bindings[names[w.intN(len(names))]]
 	u := untold{name: name, until: time.Now().Add(w.between(time.Second, 12*time.Second)), slow: w.intN(2) == 0}
 	w.registry.withhold(w.registry.ids[schema.Text()], u)
 	w.bounce()
