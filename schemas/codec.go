@@ -234,6 +234,9 @@ func (c *Codec) lookUp(ctx context.Context, topic string, b *bound) (int, error)
 			return err
 		}
 		b.ids.put(topic, id)
+		if !c.Knows(id) { // so that what is written can be read while the registry is away
+			c.writers.put(id, c.resolve(b.Schema.Text()))
+		}
 		return nil
 	})
 	switch {

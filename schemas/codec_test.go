@@ -41,7 +41,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Errorf("got %s, %s, %#v\nwant %#v", got.FullName, got.Name, got.Value, v)
 		}
 	}
-	if types := len(c.byGo); r.asked != 2*types {
+	if types := len(c.byGo); r.asked != types { // what is written is known to be read
 		t.Errorf("the registry was asked %d times for %d types", r.asked, types)
 	}
 }

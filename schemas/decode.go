@@ -67,6 +67,31 @@ func (c *Codec) Decode(ctx context.Context, data []byte, at time.Time) (Decoded,
 	return Decoded{FullName: w.to.Schema.FullName(), Name: w.to.Schema.Name(), Value: value}, nil
 }
 
+// FrameID returns the id of the schema that a record is framed with, and false for a record that Decode refuses
+// without asking the registry.
+func FrameID(data []byte) (id int, framed bool) {
+	if len(data) < frameSize || data[0] != 0 {
+		return 0, false
+	}
+	n := binary.BigEndian.Uint32(data[1:])
+	return int(n), n <= math.MaxInt32
+}
+
+// Knows reports whether records of a schema id are decoded without asking the registry.
+func (c *Codec) Knows(id int) bool {
+	_, known := c.writers.get(id)
+	return known
+}
+
+// Learn asks the registry for the schema of an id unless it is known. Its errors are those that Decode returns
+// before it has a schema: one that matches ErrUndecodable says that there is none.
+func (c *Codec) Learn(ctx context.Context, id int) error {
+	if _, err := c.writer(ctx, id); err != nil {
+		return fmt.Errorf("decoding record of schema id %d: %w", id, err)
+	}
+	return nil
+}
+
 // decode reads one payload, all of it.
 func decode(resolved *avro.Schema, to Version, payload []byte) (value any, err error) {
 	defer func() {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -99,15 +100,22 @@ func (c *Consumer) Run(ctx context.Context) error {
 		return err
 	}
 	defer t.close()
+	t.wire.lookups = newLookups(c.cfg.Codec, c.cfg.Metrics.waits.WithLabelValues(waitsProcessor).Inc)
 	l := &consuming{c: c, t: t, group: group, owned: map[readstore.Source]bool{}}
 	defer c.cfg.Metrics.progress.end(l)
 	backoff, troubled := 100*time.Millisecond, false
 	for ctx.Err() == nil {
-		if err := l.step(ctx); err != nil && ctx.Err() == nil {
+		err := l.step(ctx)
+		if why := cmp.Or(err, t.waits()); why != nil && ctx.Err() == nil {
 			troubled = true
-			c.cfg.Trouble(err)
+			c.cfg.Trouble(why)
+			c.cfg.Log.WarnContext(ctx, "processing waits", "err", why)
+		} else if troubled {
+			troubled = false
+			c.cfg.Trouble(nil)
+		}
+		if err != nil && ctx.Err() == nil {
 			c.cfg.Metrics.waits.WithLabelValues(waitsProcessor).Inc()
-			c.cfg.Log.WarnContext(ctx, "processing waits", "err", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(backoff):
@@ -116,10 +124,6 @@ func (c *Consumer) Run(ctx context.Context) error {
 			continue
 		}
 		backoff = 100 * time.Millisecond
-		if troubled {
-			troubled = false
-			c.cfg.Trouble(nil)
-		}
 	}
 	l.commit(context.WithoutCancel(ctx))
 	return nil

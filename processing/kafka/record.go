@@ -104,13 +104,15 @@ type wire struct {
 	topics Topics
 	codec  *schemas.Codec
 	source string
+	// lookups ask for schemas that are not known, nil if all wait for them.
+	lookups *lookups
 }
 
 // errUnready wraps what goes away by waiting: the registry does not answer.
 var errUnready = errors.New("schema registry does not answer")
 
 // decode returns the value of a record, or a *processing.Fault that will not go away, or an error
-// wrapping errUnready. It is upcast as of the time at. The type of JSON may be the simple name of one of those
+// wrapping errUnready, with lookups an *untoldError too. It is upcast as of the time at. The type of JSON may be the simple name of one of those
 // commands.
 func (w *wire) decode(ctx context.Context, r *kgo.Record, at time.Time, commands ...processing.Type) (schemas.Decoded, *processing.Fault, error) {
 	if strings.HasPrefix(header(r, headerContentType), contentJSON) {
@@ -132,7 +134,11 @@ func (w *wire) decode(ctx context.Context, r *kgo.Record, at time.Time, commands
 		}
 		return schemas.Decoded{FullName: fullName, Name: fullName[strings.LastIndexByte(fullName, '.')+1:], Value: value}, nil, nil
 	}
-	d, err := w.codec.Decode(ctx, r.Value, at)
+	var d schemas.Decoded
+	err := w.lookups.find(ctx, r.Value)
+	if err == nil {
+		d, err = w.codec.Decode(ctx, r.Value, at)
+	}
 	if err == nil {
 		return d, nil, nil
 	}

@@ -21,7 +21,8 @@ const anotherPrefix = "restore it, or set --prefix to begin anew"
 // will be seen), then the high watermark of events and outcomes (the last stable offset would hide
 // what an ending transaction is about to make visible), then a read_committed read up to that mark.
 // A partition in which a transaction is still open is left out, for a later call: whoever owns others
-// goes on with them. So is one whose snapshot the store does not tell of.
+// goes on with them. So is one whose snapshot the store does not tell of, or that needs a schema which the
+// registry does not tell.
 func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]*ownedPartition, error) {
 	committed, err := s.committed(ctx, tps)
 	if err != nil {
@@ -46,6 +47,7 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		at, _ := stable.Lookup(tp.topic, tp.partition)
 		return at.Offset < high[tp].high
 	}
+	s.w.wire.lookups.begin()
 	recovered := map[topicPartition]*ownedPartition{}
 	logs := map[topicPartition]int64{}
 	spans := map[topicPartition]span{}
@@ -95,6 +97,7 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 	if err := s.reader.read(ctx, spans, func(r *kgo.Record) error { return s.replay(ctx, owner, r) }); err != nil {
 		return nil, fmt.Errorf("recovering %d partitions: %w", len(tps), err)
 	}
+	s.setAside(recovered)
 	s.keeper.folded(ctx, recovered)
 	for tp, o := range recovered {
 		least := int64(-1)
@@ -120,12 +123,16 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 // replay folds one record of events or outcomes into the partition that owns it.
 func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPartition, r *kgo.Record) error {
 	o := owner[topicPartition{r.Topic, r.Partition}]
-	if o.failed != nil {
+	if o.failed != nil || o.undecoded != nil {
 		return nil
 	}
 	aggregate, kind := s.cfg.Topics.Parse(r.Topic)
 	if kind == outcomesKind {
 		outcome, input, err := s.w.wire.outcome(ctx, r)
+		if untold, ok := errors.AsType[*untoldError](err); ok {
+			o.undecoded = newUndecoded(untold, r)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -133,6 +140,10 @@ func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPar
 		return nil
 	}
 	event, err := s.w.wire.event(ctx, aggregate, r)
+	if untold, ok := errors.AsType[*untoldError](err); ok {
+		o.undecoded = newUndecoded(untold, r)
+		return nil
+	}
 	var bad *eventError
 	if errors.As(err, &bad) {
 		s.log.ErrorContext(ctx, "event cannot be decoded, commands of its aggregate will fail", "aggregate_id", string(r.Key), "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)

@@ -40,6 +40,8 @@ type session struct {
 	waits map[topicPartition]time.Time
 	// keeper keeps the states of the owned partitions' aggregates.
 	keeper *stateKeeper
+	// undecoded holds the partitions that wait for a schema. Only step touches it.
+	undecoded map[topicPartition]*undecoded
 }
 
 // ownedPartition is a partition of a commands topic that has been recovered.
@@ -62,6 +64,8 @@ type ownedPartition struct {
 	// pending holds events that were read back and are not folded, failed why they cannot be.
 	pending []recoveredEvent
 	failed  error
+	// undecoded is what was read back and needs a schema that is not known, nil for nothing.
+	undecoded *undecoded
 }
 
 // onAssigned is called by the client before it fetches anything of the new partitions: they stay
@@ -109,6 +113,7 @@ func (s *session) step(ctx context.Context) error {
 		return err
 	}
 	s.keeper.step(ctx)
+	s.decodeOn(ctx)
 	if err := s.reconcile(ctx); err != nil {
 		return err
 	}
@@ -133,7 +138,7 @@ func (s *session) step(ctx context.Context) error {
 		}
 	}
 	if fetches.NumRecords() == 0 {
-		s.cfg.Metrics.progress.idle(s, s.keeper.isHeld)
+		s.cfg.Metrics.progress.idle(s, s.isHeld)
 	}
 	if fetches.NumRecords() == 0 || ctx.Err() != nil {
 		return nil
@@ -154,6 +159,7 @@ func (s *session) reconcile(ctx context.Context) error {
 		if s.assigned[tp] != o.epoch {
 			delete(s.owned, tp)
 			s.keeper.forget(tp, o)
+			delete(s.undecoded, tp)
 			s.cfg.Metrics.progress.release(s, tp)
 		}
 	}
@@ -165,6 +171,7 @@ func (s *session) reconcile(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.keeper.waiting(fresh)
+	s.passUndecoded(fresh)
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -174,6 +181,7 @@ func (s *session) reconcile(ctx context.Context) error {
 		return err
 	}
 	s.keeper.waiting(fresh)
+	s.passUndecoded(fresh)
 	if err := s.wait(fresh, recovered); err != nil {
 		return err
 	}
@@ -240,6 +248,7 @@ func (s *session) drop(tps []topicPartition) {
 	for _, tp := range tps {
 		s.keeper.forget(tp, s.owned[tp])
 		delete(s.owned, tp)
+		delete(s.undecoded, tp)
 		pause[tp.topic] = append(pause[tp.topic], tp.partition)
 	}
 	s.tx.Client().PauseFetchPartitions(pause)

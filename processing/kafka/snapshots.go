@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/ledgerline/ledgerline/processing"
 	"github.com/ledgerline/ledgerline/readstore"
 )
@@ -228,7 +226,7 @@ func (k *stateKeeper) load(ctx context.Context, all []*polled) []*polled {
 	ready := slices.DeleteFunc(slices.Clone(all), func(p *polled) bool {
 		err, bad := wrong[p.tp]
 		if bad {
-			k.putBack(p)
+			k.s.putBack(p.tp, p.records[0].Offset)
 			if err = k.failed(ctx, p.tp, p.o, err); err != nil {
 				trouble = err
 				k.held[p.tp] = &hold{ids: needs[p.tp]}
@@ -240,14 +238,6 @@ func (k *stateKeeper) load(ctx context.Context, all []*polled) []*polled {
 		k.answered(ctx, trouble)
 	}
 	return ready
-}
-
-// putBack has a partition's commands polled again, later: until it is resumed, nothing is fetched of it.
-// None of them counts as consumed then, and a commit of other partitions leaves it alone.
-func (k *stateKeeper) putBack(p *polled) {
-	cl := k.s.tx.Client()
-	cl.PauseFetchPartitions(map[string][]int32{p.tp.topic: {p.tp.partition}})
-	cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{p.tp.topic: {p.tp.partition: {Epoch: -1, Offset: p.records[0].Offset}}})
 }
 
 // retry asks a store again for what partitions wait for, and what became of writes without an answer.

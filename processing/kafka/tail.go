@@ -49,6 +49,8 @@ type tail struct {
 	wire      *wire
 	max       int
 	positions map[readstore.Source]int64
+	// held are the sources that wait at their position for a schema. It needs wire.lookups: without, poll waits.
+	held map[readstore.Source]*undecoded
 }
 
 func newTail(c LogConfig) (*tail, error) {
@@ -56,10 +58,16 @@ func newTail(c LogConfig) (*tail, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tail{cl: r.cl, wire: &wire{topics: c.Topics, codec: c.Codec}, max: c.MaxBatch, positions: map[readstore.Source]int64{}}, nil
+	return &tail{
+		cl: r.cl, wire: &wire{topics: c.Topics, codec: c.Codec}, max: c.MaxBatch,
+		positions: map[readstore.Source]int64{}, held: map[readstore.Source]*undecoded{},
+	}, nil
 }
 
-func (t *tail) close() { t.cl.Close() }
+func (t *tail) close() {
+	t.cl.Close()
+	t.wire.lookups.close()
+}
 
 // seek reads sources from these offsets on, adding those that are new.
 func (t *tail) seek(from map[readstore.Source]int64) {
@@ -73,6 +81,7 @@ func (t *tail) seek(from map[readstore.Source]int64) {
 			known = append(known, s)
 		}
 		t.positions[s] = offset
+		delete(t.held, s)
 		topic := t.wire.topics.Events(s.Aggregate)
 		if add[topic] == nil {
 			add[topic] = map[int32]kgo.Offset{}
@@ -88,7 +97,29 @@ func (t *tail) remove(sources []readstore.Source) {
 	t.unread(sources)
 	for _, s := range sources {
 		delete(t.positions, s)
+		delete(t.held, s)
 	}
+}
+
+// readOn reads the sources on whose schema is told.
+func (t *tail) readOn() {
+	from := map[readstore.Source]int64{}
+	for s, u := range t.held {
+		if u.answered() {
+			from[s] = t.positions[s]
+		}
+	}
+	t.seek(from)
+}
+
+// waits returns why sources are held, nil if none is or the registry only takes its time.
+func (t *tail) waits() error {
+	for _, u := range t.held {
+		if why := u.why(); why != nil {
+			return fmt.Errorf("%d partitions of events wait, %s for one: %w: %w", len(t.held), u.at, errUnready, why)
+		}
+	}
+	return nil
 }
 
 func (t *tail) unread(sources []readstore.Source) {
@@ -107,6 +138,7 @@ func (t *tail) unread(sources []readstore.Source) {
 // An error leaves the positions where they were: the next poll meets the same events again.
 func (t *tail) poll(ctx context.Context, wait time.Duration) (processing.Fetched, error) {
 	in := processing.Fetched{From: map[readstore.Source]int64{}, Upto: map[readstore.Source]int64{}}
+	t.readOn()
 	// The limit is none for decoding, which may ask a slow registry.
 	pctx, cancel := ctx, context.CancelFunc(func() {})
 	if wait > 0 {
@@ -119,7 +151,9 @@ func (t *tail) poll(ctx context.Context, wait time.Duration) (processing.Fetched
 			return in, t.again(fmt.Errorf("reading events %s/%d: %w", e.Topic, e.Partition, e.Err))
 		}
 	}
+	t.wire.lookups.begin()
 	var failed error
+	var held []readstore.Source
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 		aggregate, _ := t.wire.topics.Parse(f.Topic)
 		s := readstore.Source{Aggregate: aggregate, Partition: f.Partition}
@@ -133,6 +167,15 @@ func (t *tail) poll(ctx context.Context, wait time.Duration) (processing.Fetched
 				continue
 			}
 			e, err := t.wire.delivered(ctx, aggregate, r)
+			if untold, ok := errors.AsType[*untoldError](err); ok {
+				held = append(held, s)
+				t.held[s] = newUndecoded(untold, r)
+				if in.Upto[s] = r.Offset; r.Offset == position { // nothing moves
+					delete(in.From, s)
+					delete(in.Upto, s)
+				}
+				return
+			}
 			if err != nil {
 				failed = err
 				return
@@ -147,6 +190,7 @@ func (t *tail) poll(ctx context.Context, wait time.Duration) (processing.Fetched
 	for s, next := range in.Upto {
 		t.positions[s] = next
 	}
+	t.unread(held)
 	return in, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,8 +19,8 @@ import (
 type transaction struct {
 	tps     []topicPartition
 	batches map[topicPartition]*processing.Batch
-	// next is the offset to commit per partition, epochs the assignment that the batch was decided under.
-	next   map[topicPartition]int64
+	// polled are the partitions' commands, epochs the assignment that the batch was decided under.
+	polled map[topicPartition]*polled
 	epochs map[topicPartition]uint64
 	// produced holds the records in order, each with what to do with its offset once it is known.
 	produced []producedRecord
@@ -40,7 +41,7 @@ type commandAt struct {
 
 func newTransaction() *transaction {
 	return &transaction{
-		batches: map[topicPartition]*processing.Batch{}, next: map[topicPartition]int64{}, epochs: map[topicPartition]uint64{},
+		batches: map[topicPartition]*processing.Batch{}, polled: map[topicPartition]*polled{}, epochs: map[topicPartition]uint64{},
 		appended: map[topicPartition]time.Time{}, letters: map[[2]string]int{}, moved: map[string]int{},
 	}
 }
@@ -76,6 +77,9 @@ func (s *session) transact(ctx context.Context, fetches kgo.Fetches) error {
 		b := t.batches[tp]
 		o := s.owned[tp]
 		o.Commit(b)
+		if p := t.polled[tp]; p.undecoded != nil {
+			s.hold(p)
+		}
 		if b.Raised() {
 			s.cfg.Metrics.floorRaised.WithLabelValues(raisedMemory).Inc()
 		}
@@ -102,13 +106,18 @@ type polled struct {
 	// homes are the partitions that the records' keys hash to, inputs the commands of those at home.
 	homes  []int32
 	inputs []processing.Input
+	// next is the offset after the records, end that of all that was polled: undecoded, nil if there is no such
+	// one, is the first of what lies between.
+	next, end int64
+	undecoded *undecoded
 }
 
 // decide turns polled records into a transaction that is not begun yet. It is of no partition if all of
-// them wait for the store of snapshots.
+// them wait, for the store of snapshots or the registry.
 func (s *session) decide(ctx context.Context, t *transaction, fetches kgo.Fetches) error {
 	var all []*polled
 	var failed error
+	s.w.wire.lookups.begin()
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 		if len(f.Records) == 0 || failed != nil {
 			return
@@ -121,7 +130,10 @@ func (s *session) decide(ctx context.Context, t *transaction, fetches kgo.Fetche
 			return
 		}
 		p := &polled{tp: tp, o: o, records: f.Records}
-		failed = s.decode(ctx, p)
+		if failed = s.decode(ctx, p); failed == nil && len(p.records) == 0 {
+			s.hold(p)
+			return
+		}
 		all = append(all, p)
 	})
 	if failed != nil {
@@ -141,11 +153,13 @@ func (s *session) decide(ctx context.Context, t *transaction, fetches kgo.Fetche
 	return nil
 }
 
-// decode reads the commands of a partition.
+// decode reads the commands of a partition, up to the first whose schema is not known.
 func (s *session) decode(ctx context.Context, p *polled) error {
 	a := s.aggregates[p.tp.topic]
 	p.homes = make([]int32, len(p.records))
 	p.inputs = make([]processing.Input, 0, len(p.records))
+	p.end = p.records[len(p.records)-1].Offset + 1
+	p.next = p.end
 	for i, r := range p.records {
 		var err error
 		if p.homes[i], err = s.home(ctx, r); err != nil {
@@ -154,7 +168,11 @@ func (s *session) decode(ctx context.Context, p *polled) error {
 		if p.homes[i] != r.Partition {
 			continue
 		}
-		in, err := s.input(ctx, a, r)
+		in, err := s.w.wire.command(ctx, a, r)
+		if untold, ok := errors.AsType[*untoldError](err); ok {
+			p.records, p.homes, p.next, p.undecoded = p.records[:i], p.homes[:i], r.Offset, newUndecoded(untold, r)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -169,7 +187,7 @@ func (s *session) decidePartition(ctx context.Context, t *transaction, p *polled
 	t.tps = append(t.tps, tp)
 	t.epochs[tp] = o.epoch
 	last := p.records[len(p.records)-1]
-	t.next[tp], t.appended[tp] = last.Offset+1, last.Timestamp
+	t.polled[tp], t.appended[tp] = p, last.Timestamp
 	inputs := p.inputs
 	for i, r := range p.records {
 		if p.homes[i] != r.Partition {
@@ -188,7 +206,7 @@ func (s *session) decidePartition(ctx context.Context, t *transaction, p *polled
 		}
 	}
 	b := o.Decide(s.cfg.Now(), p.inputs)
-	b.Next = max(b.Next, t.next[tp])
+	b.Next = max(b.Next, p.next)
 	t.batches[tp] = b
 }
 
@@ -241,29 +259,6 @@ func (s *session) home(ctx context.Context, r *kgo.Record) (int32, error) {
 	return PartitionOf(r.Key, n), nil
 }
 
-// input decodes a command, waiting a while for a registry that does not answer.
-func (s *session) input(ctx context.Context, a *processing.Aggregate, r *kgo.Record) (processing.Input, error) {
-	const firstWait = 50 * time.Millisecond
-	for wait := firstWait; ; wait *= 2 {
-		in, err := s.w.wire.command(ctx, a, r)
-		if err == nil && wait > firstWait {
-			s.w.trouble.Store(nil)
-		}
-		if err == nil || wait > maxBackoff || !errors.Is(err, errUnready) {
-			return in, err
-		}
-		err = fmt.Errorf("command at %s/%d@%d waits: %w", r.Topic, r.Partition, r.Offset, err)
-		s.w.trouble.Store(&err)
-		s.cfg.Metrics.waits.WithLabelValues(waitsCommand).Inc()
-		s.w.often.WarnContext(ctx, "command waits for the schema registry", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
-		select {
-		case <-ctx.Done():
-			return in, ctx.Err()
-		case <-time.After(wait):
-		}
-	}
-}
-
 // answerRepeats reads the stored outcomes of repeated commands from the log, all of a transaction's at
 // once: after an outage, many come again.
 func (s *session) answerRepeats(ctx context.Context, t *transaction) error {
@@ -311,11 +306,14 @@ func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
 	if err := s.tx.Begin(); err != nil {
 		return false, fmt.Errorf("beginning transaction: %w", err)
 	}
-	// Promises run one after the other, and Flush returns after the last: no lock is needed. One failure
-	// tells of all, unless another one says that the slot is taken.
+	// One failure tells of all, unless another one says that the slot is taken. A Flush that has timed out
+	// leaves promises that run on.
+	var mu sync.Mutex
 	var failed error
 	for _, p := range t.produced {
 		s.tx.Produce(ctx, p.record, func(r *kgo.Record, err error) {
+			mu.Lock()
+			defer mu.Unlock()
 			if err != nil {
 				if failed == nil || isFenced(err) {
 					failed = fmt.Errorf("producing to %s/%d: %w", r.Topic, r.Partition, err)
@@ -326,7 +324,9 @@ func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
 		})
 	}
 	flushErr := s.tx.Client().Flush(ctx)
+	mu.Lock()
 	err := errors.Join(flushErr, failed)
+	mu.Unlock()
 	if err == nil && len(t.produced) > 0 {
 		err = s.checkClock(ctx, began)
 	}
@@ -344,7 +344,8 @@ func (s *session) commit(ctx context.Context, t *transaction) (bool, error) {
 }
 
 // guard completes an offset commit with the partitions' metadata, and refuses one that would not fence:
-// from a member that is none, or of a partition that is not owned as it was when the batch was decided.
+// from a member that is none, or of a partition that is not owned as it was when the batch was decided. Of
+// what was polled and could not be decoded it commits nothing.
 func (s *session) guard(t *transaction, q *kmsg.TxnOffsetCommitRequest) error {
 	if q.MemberID == "" || q.Generation < 0 {
 		return fmt.Errorf("commit guard: not a member of group %s", s.cfg.Group)
@@ -355,11 +356,11 @@ func (s *session) guard(t *transaction, q *kmsg.TxnOffsetCommitRequest) error {
 			p := &q.Topics[i].Partitions[j]
 			tp := topicPartition{q.Topics[i].Topic, p.Partition}
 			b, ok := t.batches[tp]
-			if !ok || s.epochOf(tp) != t.epochs[tp] || p.Offset != t.next[tp] {
+			if !ok || s.epochOf(tp) != t.epochs[tp] || p.Offset != t.polled[tp].end {
 				return fmt.Errorf("commit guard: offset %d of %s is not this transaction's", p.Offset, tp)
 			}
 			metadata := s.owned[tp].Metadata(b).String()
-			p.Metadata = &metadata
+			p.Offset, p.Metadata = t.polled[tp].next, &metadata
 			left = slices.DeleteFunc(left, func(l topicPartition) bool { return l == tp })
 		}
 	}

@@ -133,10 +133,10 @@ type Worker struct {
 	ready chan struct{}
 	// trouble is why the last session ended, nil once partitions are recovered.
 	trouble atomic.Pointer[error]
-	// hold is why nothing may be decided at present, full which partitions wait for memory, stalled why none
-	// goes on for want of the store of snapshots; nil for no reason.
-	hold, full, stalled atomic.Pointer[error]
-	clock               brokerClock
+	// hold is why nothing may be decided at present, full which partitions wait for memory, undecoded which for
+	// the registry, stalled why none goes on for want of the store of snapshots; nil for no reason.
+	hold, full, undecoded, stalled atomic.Pointer[error]
+	clock                          brokerClock
 	// committed is what this worker has seen committed, over all its sessions.
 	committed map[topicPartition]lastOffsets
 	counts    map[string]int32 // partitions by topic
@@ -208,7 +208,7 @@ func (w *Worker) Ready() <-chan struct{} { return w.ready }
 // Trouble returns why no commands are decided at present, or not those of all partitions, nil if no reason
 // is known.
 func (w *Worker) Trouble() error {
-	for _, why := range []*atomic.Pointer[error]{&w.clock.off, &w.hold, &w.trouble, &w.stalled, &w.full} {
+	for _, why := range []*atomic.Pointer[error]{&w.clock.off, &w.hold, &w.trouble, &w.stalled, &w.full, &w.undecoded} {
 		if err := why.Load(); err != nil {
 			return *err
 		}
@@ -284,7 +284,8 @@ func (w *Worker) session(ctx context.Context) (err error) {
 	}
 	s := &session{w: w, cfg: &w.cfg, log: w.cfg.Log, assigned: map[topicPartition]uint64{}, owned: map[topicPartition]*ownedPartition{}}
 	s.aggregates = map[string]*processing.Aggregate{}
-	s.keeper = newKeeper(s)
+	s.keeper, s.undecoded = newKeeper(s), map[topicPartition]*undecoded{}
+	w.wire.lookups = newLookups(w.cfg.Codec, w.cfg.Metrics.waits.WithLabelValues(waitsCommand).Inc)
 	var topics []string
 	for _, a := range w.cfg.Aggregates {
 		topic := w.cfg.Topics.Commands(a.Name)
@@ -325,6 +326,8 @@ func (w *Worker) session(ctx context.Context) (err error) {
 	defer s.close()
 	defer w.cfg.Metrics.progress.end(s)
 	defer s.keeper.close()
+	defer w.undecoded.Store(nil)
+	defer w.wire.lookups.close()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	if s.reader, err = newReader(w.cfg.Client); err != nil {

@@ -64,6 +64,7 @@ var all = func() map[string]kind {
 		"snapshots-wiped":      {try: wipeSnapshots},
 		"snapshots-rewound":    {try: rewindSnapshots},
 		"snapshots-away":       {try: takeSnapshotsAway},
+		"schema-untold":        {try: withholdSchema},
 		"snapshot-answer-lost": {}, // see snapshotClient.answered
 		"client-answer-lost":   {}, // see client.do
 		"day-without-workers":  {}, // see world.live
@@ -154,6 +155,17 @@ func (l *lab) install(name string, f kfake.Fault) {
 		pause(20 * time.Second)
 		h.Remove()
 	})
+}
+
+// withholdSchema has the registry be silent about a schema, mostly a command's, and a process begin that needs it.
+// Half of the time it refuses, half of the time it does not answer at all. What is written is needed by a
+// recovery.
+func withholdSchema(_ context.Context, w *world, name string) {
+	names := append(slices.Sorted(maps.Keys(w.bindings)), "Add", "Add", "Take", "Take")
+	schema := w.bindings[names[w.intN(len(names))]]
+	u := untold{name: name, until: time.Now().Add(w.between(time.Second, 12*time.Second)), slow: w.intN(2) == 0}
+	w.registry.withhold(w.registry.ids[schema.Text()], u)
+	w.bounce()
 }
 
 func failProduce(_ context.Context, w *world, name string) {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -70,24 +71,76 @@ func (l *lab) startBrokers(partitions int32, topics []string, opts ...kfake.Opt)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.registry = &registry{ids: map[string]int{}, texts: map[int]string{}}
+	l.registry = &registry{l: l, ids: map[string]int{}, texts: map[int]string{}}
 	l.bindings = map[string]*schemas.Schema{}
 	for i, b := range bindings {
 		l.registry.ids[b.Schema.Text()], l.registry.texts[i+1] = i+1, b.Schema.Text()
 		l.bindings[b.Schema.Name()] = b.Schema
 	}
-	if l.codec, err = schemas.NewCodec(l.registry, bindings...); err != nil {
+	l.codec = l.newCodec()
+}
+
+// newCodec returns one that knows nothing yet, as a process has that begins.
+func (l *lab) newCodec() *schemas.Codec {
+	bindings, err := processing.Bindings(app.App.Schemas, l.aggregates)
+	if err != nil {
 		l.t.Fatal(err)
 	}
+	codec, err := schemas.NewCodec(l.registry, bindings...)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return codec
 }
 
-// registry knows all schemas from the start.
+// registry has all schemas from the start. It may be silent about some of them for a while.
 type registry struct {
+	l     *lab
 	ids   map[string]int
 	texts map[int]string
+
+	mu     sync.Mutex
+	untold map[int]untold
 }
 
-func (r *registry) SchemaByID(_ context.Context, id int) (string, error) {
+// untold says of a schema that it is not told until then, as the fault of that name; slow is whether there is no
+// answer at all.
+type untold struct {
+	name  string
+	until time.Time
+	slow  bool
+}
+
+func (r *registry) withhold(id int, u untold) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.untold == nil {
+		r.untold = map[int]untold{}
+	}
+	r.untold[id] = u
+}
+
+func (r *registry) tellAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.untold = nil
+}
+
+var errUntold = errors.New("the registry does not answer")
+
+func (r *registry) SchemaByID(ctx context.Context, id int) (string, error) {
+	r.mu.Lock()
+	u, ok := r.untold[id]
+	r.mu.Unlock()
+	if ok && time.Now().Before(u.until) {
+		r.l.fault(u.name, "schema "+strconv.Itoa(id))
+		if u.slow {
+			pauseCtx(ctx, min(5*time.Second, time.Until(u.until)))
+		}
+		if !u.slow || time.Now().Before(u.until) {
+			return "", errUntold
+		}
+	}
 	if text, ok := r.texts[id]; ok {
 		return text, nil
 	}

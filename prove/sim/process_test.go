@@ -39,7 +39,7 @@ func (w *world) launch(slot string, strikes ...*strike) *process {
 	ctx, p.cancel = context.WithCancel(context.Background())
 	cfg := kafka.WorkerConfig{
 		Client:     kafka.ClientConfig{Brokers: w.cluster.ListenAddrs(), Dial: p.net.dial},
-		Aggregates: w.aggregates, Codec: w.codec, Group: group, Slot: slot,
+		Aggregates: w.aggregates, Codec: w.newCodec(), Group: group, Slot: slot,
 		KeepSlot: w.intN(4) == 0, MaxBatch: 1 + w.intN(12),
 		Now:       func() time.Time { return p.net.now().Add(skew) },
 		Committed: p.committed,

@@ -104,6 +104,7 @@ func (w *world) settle() {
 		p.net.disarm()
 		p.net.thaw()
 	}
+	w.registry.tellAll()
 	adm := kadm.NewClient(w.plain())
 	defer adm.Close()
 	quiet, h := 0, &helper{w: w, adm: adm, gone: map[string]int{}}
