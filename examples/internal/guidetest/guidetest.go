@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ledgerline/ledgerline"
 )
@@ -43,9 +44,10 @@ type Seen struct{ Excerpts, Programs, Requests, Outputs int }
 //     which stand for anything;
 //   - the commands of a block of sh are run in their order. The comment behind one says its exit code ("exit 1"),
 //     the status that curl gets and the code of a refusal ("409 parcel-exists"), or in which terminal it serves
-//     from then on ("terminal 1"), until the line "# terminal 1: Ctrl-C". GENERATION stands for the generation
-//     that was printed last;
-//   - a block of text or json must be what the last command printed, with … for anything;
+//     from then on ("terminal 1"), until the line "# terminal 1: Ctrl-C". GENERATION stands for the one that
+//     rebuild run made last;
+//   - a block of text or json must be what the last command printed, with … for anything; a query may get it some
+//     seconds later;
 //   - a block of diff that names a file below schemas is a mistake: the next block of sh is run with it.
 func Check(t *testing.T, g Guide) (seen Seen) {
 	t.Helper()
@@ -88,13 +90,23 @@ func (r *reader) read(part string) {
 			r.mistake = nil
 		case language == "json" || language == "text":
 			r.seen.Outputs++
-			want := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(text)), "…", ".*")
-			if !regexp.MustCompile("(?s)^" + want + "$").MatchString(r.printed) {
-				r.t.Errorf("the guide says that this is printed:\n%s\nit is:\n%s", text, r.printed)
-			}
+			r.checkPrinted(text)
 		default:
 			r.t.Errorf("a block of the guide is neither an excerpt of a file nor sh, text, json or a mistake:\n%s", text)
 		}
+	}
+}
+
+// checkPrinted asks a query again for some time, since readers hear of a promotion within a second.
+func (r *reader) checkPrinted(text string) {
+	r.t.Helper()
+	want := regexp.MustCompile("(?s)^" + strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(text)), "…", ".*") + "$")
+	for deadline := time.Now().Add(settling); r.again != nil && !want.MatchString(r.printed) && time.Now().Before(deadline); {
+		<-time.After(50 * time.Millisecond)
+		r.again()
+	}
+	if !want.MatchString(r.printed) {
+		r.t.Errorf("the guide says that this is printed:\n%s\nit is:\n%s", text, r.printed)
 	}
 }
 

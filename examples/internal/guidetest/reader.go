@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,8 +21,12 @@ import (
 	"github.com/ledgerline/ledgerline/processing/embedded"
 )
 
-// patience is how long something may take on a busy machine.
-const patience = 60 * time.Second
+const (
+	// patience is how long something may take on a busy machine.
+	patience = 60 * time.Second
+	// settling is how long a query may get what was so before a promotion, on a busy machine.
+	settling = 10 * time.Second
+)
 
 // reader does what a reader of the guide does.
 type reader struct {
@@ -34,6 +39,9 @@ type reader struct {
 	mistake   *mistake
 	printed   string // by the last command
 	position  string // of the last command accepted
+	again     func() // asks the last query again, nil if the last command was none
+	// generation is the one that rebuild run made last.
+	generation string
 }
 
 // mistake is a schema with something wrong in it.
@@ -63,14 +71,15 @@ func newReader(t *testing.T, g Guide, seen *Seen) *reader {
 }
 
 var (
-	interrupt  = regexp.MustCompile(`^# (terminal \d+): Ctrl-C$`)
-	generation = regexp.MustCompile(`generation (\S+) of`)
+	interrupt = regexp.MustCompile(`^# (terminal \d+): Ctrl-C$`)
+	ready     = regexp.MustCompile(`generation (\S+) of \S+ is ready`)
 )
 
 func (r *reader) run(line string) {
 	r.t.Helper()
 	command, comment, _ := strings.Cut(line, " # ")
 	words := shellWords(command)
+	r.again = nil
 	if end := interrupt.FindStringSubmatch(line); end != nil {
 		if r.terminals[end[1]] == nil {
 			r.t.Fatalf("nothing serves there: %s", line)
@@ -111,12 +120,10 @@ func (r *reader) program(line string, words []string, comment string) {
 		r.t.Errorf("there is no such binary: %s", line)
 		return
 	}
-	if found := generation.FindAllStringSubmatch(r.printed, -1); found != nil {
-		for i := range args {
-			args[i] = strings.ReplaceAll(args[i], "GENERATION", found[len(found)-1][1])
-		}
+	args = append(slices.Clone(args), r.services...)
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "GENERATION", r.generation)
 	}
-	args = append(args, r.services...)
 	if args[0] == "serve" {
 		r.serve(line, p, args, comment)
 		return
@@ -124,6 +131,9 @@ func (r *reader) program(line string, words []string, comment string) {
 	code, stdout, stderr := start(r.t.Context(), p, args...)
 	if r.printed = strings.TrimSpace(stdout); r.printed == "" {
 		r.printed = strings.TrimSpace(stderr)
+	}
+	if made := ready.FindStringSubmatch(stdout); made != nil {
+		r.generation = made[1]
 	}
 	if want, _ := strings.CutPrefix(comment, "exit "); strconv.Itoa(code) != want && (want != comment || code != ledgerline.ExitOK) {
 		r.t.Errorf("%s: exit code %d, it says:\n%s%s", line, code, stdout, stderr)
@@ -282,6 +292,9 @@ func (r *reader) curl(line string, words []string, comment string) {
 		}
 	}
 	status, position := r.request(method, address, body, headers)
+	if method == http.MethodGet {
+		r.again = func() { r.request(method, address, body, headers) }
+	}
 	if position != "" && method == http.MethodPost {
 		r.position = position
 	}
