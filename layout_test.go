@@ -60,6 +60,7 @@ var layoutLayers = []layer{
 	{"e2e/native", nil},
 	{"e2e/stack", []string{"e2e/native", "processing/embedded"}},
 	{"e2e/suite", []string{"e2e/stack", "examples"}},
+	{"examples/internal/guidetest", []string{".", "e2e/stack", "processing/embedded"}},
 }
 
 // purePlaces are the places where nothing but this module and the standard library may be imported.

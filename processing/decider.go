@@ -20,6 +20,8 @@ type Type struct {
 	Value func(pointer any) any
 	// Older are the versions before it, oldest first: [Type.Since].
 	Older []Upcaster
+	// Past says that no command leads to it any more: [Type.InThePast].
+	Past bool
 }
 
 // TypeOf describes T, which must be a struct type.

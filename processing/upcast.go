@@ -37,3 +37,10 @@ func (t Type) Since(steps ...Upcaster) Type {
 	t.Older = steps
 	return t
 }
+
+// InThePast returns the type of an event that no command leads to any more. It is declared and evolved as any
+// other: events of it are in the log.
+func (t Type) InThePast() Type {
+	t.Past = true
+	return t
+}

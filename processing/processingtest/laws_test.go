@@ -19,6 +19,7 @@ type (
 	DropItem    struct{}
 	ItemAdded   struct{ Item *int }
 	ItemDropped struct{ Item int }
+	listSorted  struct{} // no command leads to it
 )
 
 var errEmpty = processing.Refuse("empty", processing.Conflict)
@@ -107,6 +108,7 @@ func TestCheckDeciderFindsMutants(t *testing.T) {
 		}},
 		{"undeclared event", "not among the Decider's Events", func(d *decider, _ decider) { d.Events = d.Events[1:] }},
 		{"undeclared command", "not among the Decider's Commands", func(d *decider, _ decider) { d.Commands = d.Commands[1:] }},
+		{"an event in the past", "ItemAdded, which is declared as an event in the past", func(d *decider, _ decider) { d.Events[0] = d.Events[0].InThePast() }},
 		{"evolve changes the state in place", "evolve changed the state", func(d *decider, good decider) {
 			d.Evolve = func(s list, e any) list {
 				if len(s.Items) > 0 {
@@ -179,8 +181,12 @@ func TestCheckDeciderWantsEverythingReached(t *testing.T) {
 			t.Errorf("want %q, got %v", what, err)
 		}
 	}
-	if err := checkCoverage(lists(), rapid.SliceOfN(attempts(listCommands(), 1), 12, 40)); err != nil {
-		t.Error(err)
+	past := lists()
+	past.Events = append(past.Events, processing.TypeOf[listSorted]().InThePast())
+	for _, d := range []processing.Decider[list, any, any]{lists(), past} {
+		if err := checkCoverage(d, rapid.SliceOfN(attempts(listCommands(), 1), 12, 40)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
