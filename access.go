@@ -79,12 +79,12 @@ func (a App) processorAccess(prefix string, group string) []kafka.Access {
 	return append(a.readAccess(prefix, a.eventAggregates()), one)
 }
 
-// lettersAccess is what it takes to read dead letters, and to send commands of them again.
+// lettersAccess is what it takes to read dead letters and parked events, and to send commands again.
 func (a App) lettersAccess(prefix string, redrive bool) []kafka.Access {
-	if !redrive {
-		return a.topicAccess(prefix, nil, nil, reads, func(string) []kafka.Operation { return nil })
+	if redrive {
+		return a.rebuildUserAccess(prefix)
 	}
-	return a.topicAccess(prefix, writes, reads, reads, func(string) []kafka.Operation { return nil })
+	return a.topicAccess(prefix, nil, nil, reads, func(string) []kafka.Operation { return reads })
 }
 
 // rebuildUserAccess is what the user of all verbs of rebuild needs.

@@ -1,6 +1,7 @@
 package ledgerline
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -17,9 +18,9 @@ import (
 )
 
 type rebuildDeadLetters struct {
-	List    lettersList    `cmd:"" help:"List the dead letters of commands."`
-	Show    lettersShow    `cmd:"" help:"Show all of one: headers, cause and value."`
-	Redrive lettersRedrive `cmd:"" help:"Send commands again, under new ids; exit 1 if one fails again."`
+	List    lettersList    `cmd:"" help:"List the dead letters of commands, and the aggregates that read models have parked."`
+	Show    lettersShow    `cmd:"" help:"Show all of one: headers, cause and value; the events that wait."`
+	Redrive lettersRedrive `cmd:"" help:"Send commands again, under new ids; apply the events of parked aggregates; exit 1 if one fails again."`
 }
 
 // letterLine is a dead letter as -o json prints it.
@@ -78,31 +79,15 @@ func printable(text string) string {
 	return text
 }
 
-// errNotParked answers for ids of parked aggregates.
-var errNotParked = misuse{errors.New("parked aggregates are not built yet: the id of a dead letter is order.dead-letters/0@17")}
-
-// letters connects to what dead letters are read from.
-func (f connectFlags) letters(ctx context.Context, app App, p Process, redrive bool) (*link, *kafka.Log, error) {
+// letters connects to what dead letters and parked events are read from.
+func (f connectFlags) letters(ctx context.Context, app App, p Process, redrive bool) (*Rebuild, error) {
 	conn := f.connection(p)
-	l, err := connect(ctx, app, conn, app.lettersAccess(conn.Prefix, redrive))
-	if err != nil {
-		return nil, nil, startError(err)
-	}
-	logs := l.log()
-	logs.Aggregates = app.aggregates()
-	log, err := kafka.NewLog(logs)
-	if err != nil {
-		l.close()
-		return nil, nil, startError(err)
-	}
-	return l, log, nil
+	r, err := newRebuild(ctx, app, conn, app.lettersAccess(conn.Prefix, redrive))
+	return r, startError(err)
 }
 
 // letter reads what an id names.
 func (l *link) letter(ctx context.Context, log *kafka.Log, id letterID) (kafka.Letter, error) {
-	if id.model != "" {
-		return kafka.Letter{}, errNotParked
-	}
 	if _, ok := l.app.Aggregate(id.aggregate); !ok {
 		return kafka.Letter{}, misuse{fmt.Errorf("no aggregate %q", id.aggregate)}
 	}
@@ -128,18 +113,17 @@ func (v lettersList) Run(ctx context.Context, app App, p Process) error {
 		}
 		names = []string{v.Aggregate}
 	}
-	l, log, err := v.letters(ctx, app, p, false)
+	r, err := v.letters(ctx, app, p, false)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	defer log.Close()
+	defer r.Close()
 	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
 	if v.Output == "table" {
 		fmt.Fprintln(w, "ID\tAGGREGATE ID\tTIME\tCAUSE\tTYPE\tPOSITION")
 	}
 	for _, name := range names {
-		err := log.DeadLetters(ctx, name, func(one kafka.Letter) error {
+		err := r.log.DeadLetters(ctx, name, func(one kafka.Letter) error {
 			x := lineOf(one)
 			if v.Output == "json" {
 				return json.NewEncoder(p.Stdout).Encode(x)
@@ -151,24 +135,33 @@ func (v lettersList) Run(ctx context.Context, app App, p Process) error {
 			return err
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	lines, err := r.parked(ctx, v.Aggregate)
+	if err != nil {
+		return err
+	}
+	return v.printParked(p, lines)
 }
 
 type lettersShow struct {
 	connectFlags
 	outputFlag
-	ID letterID `arg:"" name:"id" help:"Id as list prints it, such as order.dead-letters/0@17."`
+	ID letterID `arg:"" name:"id" help:"Id as list prints it, such as order.dead-letters/0@17 or order-status:order/o-1."`
 }
 
 // Run shows one.
 func (v lettersShow) Run(ctx context.Context, app App, p Process) error {
-	l, log, err := v.letters(ctx, app, p, false)
+	r, err := v.letters(ctx, app, p, false)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	defer log.Close()
-	letter, err := l.letter(ctx, log, v.ID)
+	defer r.Close()
+	if v.ID.model != "" {
+		return v.showParked(ctx, p, r)
+	}
+	letter, err := r.link.letter(ctx, r.log, v.ID)
 	if err != nil {
 		return err
 	}
@@ -176,7 +169,7 @@ func (v lettersShow) Run(ctx context.Context, app App, p Process) error {
 	for _, h := range letter.Headers {
 		x.Headers = append(x.Headers, shownHeader{h.Key, string(h.Value)})
 	}
-	value, ok := log.LetterJSON(ctx, letter)
+	value, ok := r.log.LetterJSON(ctx, letter)
 	if ok {
 		x.Value = value
 	} else {
@@ -204,28 +197,37 @@ func (v lettersShow) Run(ctx context.Context, app App, p Process) error {
 type lettersRedrive struct {
 	connectFlags
 	outputFlag
-	IDs    []letterID `arg:"" name:"id" help:"Ids as list prints them; they are sent in this order, each after the outcome of the one before."`
-	DryRun bool       `help:"Say how they would be decoded now, and send nothing; exit 1 if one would fail again."`
+	IDs    []letterID `arg:"" name:"id" help:"Ids as list prints them; parked aggregates first, then commands in this order, each after the outcome of the one before."`
+	DryRun bool       `help:"Say what would become of them now, and change nothing; exit 1 if one would fail again."`
 	Yes    bool       `help:"Change without asking."`
 }
 
 // Help is shown by --help.
 func (lettersRedrive) Help() string {
-	return `The command of a dead letter is sent again as it came, but under a new id; ce_causationid has the old one. It is not
+	return `What is parked of an aggregate is applied in order, in every ready generation of this binary's code version, as
+far as this binary can apply it; processors go on meanwhile. The command of a dead letter is sent again as it came, but under a new id; ce_causationid has the old one. It is not
 sent if it is decided under the old one, since its sender has sent it again. But nobody checks whether this verb
 has sent it before: it would be decided a second time. The dead letter stays where it is.`
 }
 
 // Run sends them, all or none being there.
 func (v lettersRedrive) Run(ctx context.Context, app App, p Process) error {
-	l, log, err := v.letters(ctx, app, p, !v.DryRun)
+	r, err := v.letters(ctx, app, p, !v.DryRun)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	defer log.Close()
+	defer r.Close()
+	l, log := r.link, r.log
 	var list []kafka.Letter
+	var parked []letterID
 	for _, id := range v.IDs {
+		if id.model != "" {
+			if _, err := r.parkedAs(ctx, id); err != nil {
+				return err
+			}
+			parked = append(parked, id)
+			continue
+		}
 		letter, err := l.letter(ctx, log, id)
 		if err == nil && letter.LeftOut > 0 {
 			err = misuse{fmt.Errorf("%s: %w", id, kafka.ErrLeftOut)}
@@ -235,8 +237,12 @@ func (v lettersRedrive) Run(ctx context.Context, app App, p Process) error {
 		}
 		list = append(list, letter)
 	}
+	still := v.redriveParked(ctx, p, r, parked)
+	if still != nil && !errors.Is(still, errCheckFailed) || len(list) == 0 {
+		return still
+	}
 	if v.DryRun {
-		return v.each(p, list, func(letter kafka.Letter) (redriven, string, error) { return l.wouldRedrive(ctx, log, letter) })
+		return cmp.Or(v.each(p, list, func(letter kafka.Letter) (redriven, string, error) { return l.wouldRedrive(ctx, log, letter) }), still)
 	}
 	if !v.Yes && !confirm(p, fmt.Sprintf("send these %d commands again? One that a redrive has sent before is decided a second time", len(list))) {
 		return misuse{errors.New("nothing is sent; --yes sends without asking")}
@@ -246,7 +252,7 @@ func (v lettersRedrive) Run(ctx context.Context, app App, p Process) error {
 		return startError(l.brokersError(err))
 	}
 	defer sender.Close()
-	return v.each(p, list, func(letter kafka.Letter) (redriven, string, error) { return redrive(ctx, sender, letter) })
+	return cmp.Or(v.each(p, list, func(letter kafka.Letter) (redriven, string, error) { return redrive(ctx, sender, letter) }), still)
 }
 
 // each does with letters what do does, and prints what became of them. It stops at one whose outcome is not

@@ -241,6 +241,9 @@ func verify(ctx context.Context, r *Rebuild, p Process, out outputFlag, model, g
 			fmt.Fprintln(p.Stdout, d)
 		}
 		fmt.Fprintf(p.Stdout, "generation %s of %s: %d events folded, %d keys compared, %d differences\n", found.Generation, model, found.Events, found.Keys, found.Count)
+		if found.Parked > 0 {
+			fmt.Fprintf(p.Stdout, "parked aggregates, taken as they are: %d; this binary could redrive: %d; see: rebuild dead-letters list\n", found.Parked, found.Redrivable)
+		}
 	}
 	if !found.OK() {
 		return errCheckFailed

@@ -1,6 +1,7 @@
 package ledgerline_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"strings"
@@ -32,22 +33,22 @@ func readyzSays(admin *api, words []string) error {
 	return nil
 }
 
-// TestBadEvents writes an event that no projection can take behind the house's back: the processor stops
-// there and says so, passes over nothing, and the aggregate's commands fail.
+// TestBadEvents writes an event that no projection can take behind the house's back: its aggregate is parked, all
+// else goes on, and the aggregate's commands fail.
 func TestBadEvents(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name    string
 		version int64
 		event   func(*plain) []byte
-		says    []string // with the event's offset
-		command string   // what a later command to its aggregate gets
+		says    string // about the event
+		command string // what a later command to its aggregate gets
 	}{
-		{"undecodable", 1, func(*plain) []byte { return []byte("\x00garbage") }, []string{"order.events/0@%d ", "cannot be decoded"}, "aggregate-unreadable"},
-		{"a gap in the versions", 5, placedEvent, []string{"order/0@%d ", "the document is at version 0, the event makes version 5"}, "aggregate-unreadable"},
+		{"undecodable", 1, func(*plain) []byte { return []byte("\x00garbage") }, "cannot be decoded", "aggregate-unreadable"},
+		{"a gap in the versions", 5, placedEvent, "the document is at version 0, the event makes version 5", "aggregate-unreadable"},
 		{"cannot be applied", 1, func(p *plain) []byte {
 			return p.encode("order.events-ledgerline.order.OrderShipped", map[string]any{"order_id": "o-bad", "customer_id": "ada"})
-		}, []string{"order/0@%d ", "OrderShipped before it was placed"}, "order-not-placed"},
+		}, "OrderShipped before it was placed", "order-not-placed"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -62,37 +63,100 @@ func TestBadEvents(t *testing.T) {
 			}
 			bad := eventRecord("order.events", "o-bad", "ledgerline.order.Any", row.version, row.event(p))
 			p.append(bad)
-			if a := c.post("/v1/orders/o-after/place-order", placing("ada", 1)); a.Status != http.StatusCreated {
-				t.Errorf("another order: %d %s", a.Status, a.Body)
+			after := c.post("/v1/orders/o-after/place-order", placing("ada", 1))
+			if a := queries.get("/v1/orders/o-after", "Ledgerline-Position", after.position()); a.Status != http.StatusOK {
+				t.Errorf("an order after it: %d %s", a.Status, a.Body)
 			}
-			why := []string{fmt.Sprintf(row.says[0], bad.Offset), row.says[1]}
-			admin := newAPI(t, "http://"+processor.admin)
-			await(t, "the processor says where it stops", func() error { return readyzSays(admin, why) })
-			if a := queries.get("/v1/orders/o-before"); a.Status != http.StatusOK {
-				t.Errorf("what was there before: %d %s", a.Status, a.Body)
+			listed := func() {
+				t.Helper()
+				for _, words := range [][]string{{"list"}, {"show", "order-status:order/o-bad"}} {
+					told := letters(t, conn, ledgerline.ExitOK, words...)
+					for _, word := range []string{"order-status:order/o-bad", fmt.Sprintf("order/0@%d", bad.Offset), row.says} {
+						if !strings.Contains(told, word) {
+							t.Errorf("%s says %s, want %q", words, told, word)
+						}
+					}
+				}
+			}
+			listed()
+			if told := letters(t, conn, ledgerline.ExitFailed, "redrive", "order-status:order/o-bad"); !strings.Contains(told, "applied: 0; that wait: 1, since event at order/0@") || !strings.Contains(told, row.says) {
+				t.Errorf("a redrive that changes nothing says %s", told)
 			}
 			processor.stop()
 			ingest.stop()
 
-			processor = unready(t, "processor", ledgerline.RunProcessor, conn, why)
+			processor = serve(t, "processor", ledgerline.RunProcessor, conn)
 			ingest = serve(t, "ingest", ledgerline.RunIngest, conn, "--instance", "one")
-			if a := newAPI(t, "http://"+processor.http).get("/v1/orders/o-after"); a.Status != http.StatusNotFound {
-				t.Errorf("what comes after the bad event: %d %s", a.Status, a.Body)
-			}
 			c = newAPI(t, "http://"+ingest.http)
 			if a := c.post("/v1/orders/o-bad/receive-payment", paying(1)); a.decided(t).Code != row.command {
 				t.Errorf("a command to its aggregate: %d %s", a.Status, a.Body)
 			}
-			if a := c.post("/v1/orders/o-after/receive-payment", paying(1)); a.Status != http.StatusCreated {
-				t.Errorf("a command to another aggregate: %d %s", a.Status, a.Body)
+			paid := c.post("/v1/orders/o-after/receive-payment", paying(1))
+			if a := newAPI(t, "http://"+processor.http).get("/v1/orders/o-after", "Ledgerline-Position", paid.position()); a.Status != http.StatusOK || !strings.Contains(string(a.Body), `"version":2`) {
+				t.Errorf("another order, paid: %d %s", a.Status, a.Body)
 			}
-			told := run(t, ledgerline.RunRebuild, conn, "run", "order-status")
-			for _, word := range why {
-				if told.code != ledgerline.ExitFailed || !strings.Contains(told.stderr, word) {
-					t.Errorf("rebuild run: exit %d: %s, want %q", told.code, told.stderr, word)
-				}
+			told := run(t, ledgerline.RunRebuild, conn, "run", "order-status", "--promote")
+			if told.code != ledgerline.ExitOK || !strings.Contains(told.stdout, "parked aggregates, taken as they are: 1; this binary could redrive: 0") {
+				t.Errorf("rebuild run: exit %d: %s%s", told.code, told.stdout, told.stderr)
 			}
+			listed()
 		})
+	}
+}
+
+// TestRedriveOfAnAggregate writes an event whose schema is registered later: the events of its aggregate wait in
+// order, in all read models, and are applied once the schema is there.
+func TestRedriveOfAnAggregate(t *testing.T) {
+	t.Parallel()
+	_, conn := startEmbedded(t, "")
+	provision(t, conn, 1)
+	processor := serve(t, "processor", ledgerline.RunProcessor, conn)
+	queries, p := newAPI(t, "http://"+processor.http), newPlain(t, conn)
+	const subject = "order.events-ledgerline.order.OrderPlaced"
+	p.evolve("order.events-ledgerline.order.OrderCancelled")
+	missing := p.newest("order.events-ledgerline.order.OrderCancelled") + 1 // the id of the next schema
+	placed := p.encode(subject, map[string]any{"order_id": "o-1", "customer_id": "ada", "total_amount": gbp(1), "discount": nil, "placed_at": int64(0)})
+	placed = append(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(missing)), placed[5:]...), "\x06web"...)
+	paid := p.encode("order.events-ledgerline.order.PaymentReceived", map[string]any{"order_id": "o-1", "customer_id": "ada", "amount": gbp(1)})
+	p.append(eventRecord("order.events", "o-1", "ledgerline.order.OrderPlaced", 1, placed))
+	p.append(eventRecord("order.events", "o-1", "ledgerline.order.PaymentReceived", 2, paid))
+	ids := []string{"order-status:order/o-1", "customer-orders:order/o-1", "history:order/o-1"}
+	await(t, "the order is parked", func() error {
+		told := letters(t, conn, ledgerline.ExitOK, "list", "--aggregate", "order")
+		for _, id := range ids {
+			if !strings.Contains(told, id) || strings.Count(told, "schema id "+itoa(missing)) != len(ids) {
+				return fmt.Errorf("%s is not in %s", id, told)
+			}
+		}
+		return nil
+	})
+	letters(t, conn, ledgerline.ExitMisuse, append([]string{"redrive", "order-status:order/o-2"}, ids...)...)
+	if told := letters(t, conn, ledgerline.ExitFailed, append([]string{"redrive", "--dry-run"}, ids...)...); strings.Count(told, "would be applied: 0; that wait: 2") != len(ids) {
+		t.Errorf("a dry run before the schema is there: %s", told)
+	}
+
+	p.evolve(subject)
+	if id := p.newest(subject); id != missing {
+		t.Fatalf("the schema has id %d, want %d", id, missing)
+	}
+	for _, words := range [][]string{{"redrive", "--dry-run"}, {"redrive"}} {
+		if told := letters(t, conn, ledgerline.ExitOK, append(words, ids...)...); strings.Count(told, "applied: 2\n") != len(ids) {
+			t.Errorf("%s says %s", words, told)
+		}
+	}
+	shipped := p.encode("order.events-ledgerline.order.OrderShipped", map[string]any{"order_id": "o-1", "customer_id": "ada"})
+	p.append(eventRecord("order.events", "o-1", "ledgerline.order.OrderShipped", 3, shipped))
+	await(t, "the order is shipped", func() error {
+		return shows(queries, "/v1/orders/o-1", `{"status":"shipped","version":3}`, nil)
+	})
+	if told := letters(t, conn, ledgerline.ExitOK, "list"); strings.Contains(told, "o-1") {
+		t.Errorf("still parked: %s", told)
+	}
+	letters(t, conn, ledgerline.ExitMisuse, "redrive", ids[0])
+	for _, model := range []string{"order-status", "customer-orders", "history"} {
+		if told := run(t, ledgerline.RunRebuild, conn, "verify", model); told.code != ledgerline.ExitOK {
+			t.Errorf("verify %s: exit %d: %s%s", model, told.code, told.stdout, told.stderr)
+		}
 	}
 }
 

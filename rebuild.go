@@ -28,7 +28,11 @@ const promoteWait = 30 * time.Second
 
 // NewRebuild checks topics and Redis and connects.
 func NewRebuild(ctx context.Context, app App, conn Connection) (*Rebuild, error) {
-	l, err := connect(ctx, app, conn, app.rebuildAccess(conn.Prefix))
+	return newRebuild(ctx, app, conn, app.rebuildAccess(conn.Prefix))
+}
+
+func newRebuild(ctx context.Context, app App, conn Connection, access []kafka.Access) (*Rebuild, error) {
+	l, err := connect(ctx, app, conn, access)
 	if err != nil {
 		return nil, err
 	}

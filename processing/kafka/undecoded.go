@@ -40,6 +40,9 @@ type lookup struct {
 	// err is nil or that there is no such schema, at the time of the answer: both are set before done.
 	err error
 	at  time.Time
+	// late says that something waits for the answer, which is to find it then. Else it is told once: the next
+	// one to ask may come after the schema was registered.
+	late bool
 	// trouble is why there is no answer, nil if the registry only takes its time.
 	trouble atomic.Pointer[error]
 }
@@ -76,7 +79,7 @@ func (l *lookups) begin() {
 		switch {
 		case !q.answered():
 			l.until = time.Time{}
-		case q.err == nil || time.Since(q.at) > lateAnswer:
+		case q.err == nil || !q.late || time.Since(q.at) > lateAnswer:
 			delete(l.asked, id)
 		}
 	}
@@ -105,6 +108,7 @@ func (l *lookups) find(ctx context.Context, value []byte) error {
 		return ctx.Err()
 	}
 	if !q.answered() {
+		q.late = true
 		return &untoldError{q}
 	}
 	return q.err
