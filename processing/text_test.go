@@ -3,6 +3,7 @@ package processing
 import (
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -165,4 +166,25 @@ func TestRankedSum(t *testing.T) {
 			t.Errorf("%d: %d, want %d", sum, got, want)
 		}
 	}
+}
+
+// FuzzParseParked holds that a list of what is parked reads as itself again, whoever wrote it.
+func FuzzParseParked(f *testing.F) {
+	f.Add(`{"partition":3,"cause":"why","events":[{"offset":5,"command":-1}]}`)
+	f.Add(`{"events":[]}`)
+	f.Add(`[]`)
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := ParseParked(text)
+		if err != nil {
+			return
+		}
+		op, err := p.op("order/o-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseParked(op.Value)
+		if err != nil || !reflect.DeepEqual(again, p) || op.Field != "order" || op.ID != "o-1" {
+			t.Fatalf("%s reads as %+v, and that as %+v, %v", text, p, again, err)
+		}
+	})
 }

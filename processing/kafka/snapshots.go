@@ -12,9 +12,10 @@ import (
 	"github.com/ledgerline/ledgerline/readstore"
 )
 
-// SnapshotStore keeps the states of aggregates.
+// SnapshotStore keeps the states of aggregates: what a [readstore.Store] does of this.
 type SnapshotStore interface {
-	readstore.Writer
+	Apply(ctx context.Context, writes []readstore.Write) ([]readstore.Result, error)
+	Load(ctx context.Context, bucket readstore.Bucket, ids []string) (map[string]string, readstore.Checkpoints, error)
 	readstore.Catalogs
 }
 
