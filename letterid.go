@@ -33,7 +33,7 @@ func (id letterID) String() string {
 // UnmarshalText reads what String writes, and nothing else.
 func (id *letterID) UnmarshalText(text []byte) error {
 	place, rest, _ := strings.Cut(string(text), "/")
-	read := letterID{}
+	var read letterID
 	if model, aggregate, parked := strings.Cut(place, ":"); parked {
 		read = letterID{model: model, aggregate: aggregate, aggregateID: rest}
 		if err := processing.ValidateID("id", rest); err != nil {
