@@ -24,6 +24,7 @@ type rebuildCLI struct {
 	Rollback rebuildRollback `cmd:"" help:"Have readers use the generation from before the last promotion."`
 	Events   rebuildEvents   `cmd:"" help:"List the events of one aggregate, read from the log."`
 	Prune    rebuildPrune    `cmd:"" help:"Delete generations that are neither active nor standby."`
+	Migrate  rebuildMigrate  `cmd:"" help:"Copy all events and outcomes to the topics of another prefix, as the newest version of their schemas."`
 }
 
 // RunRebuild is the rebuild binary: it returns the exit code.

@@ -1,0 +1,419 @@
+package kafka
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/ledgerline/ledgerline/processing"
+	"github.com/ledgerline/ledgerline/schemas"
+)
+
+// MigrationConfig configures a [Migration]. All but MaxBatch, Now and Progress are required.
+type MigrationConfig struct {
+	Client ClientConfig
+	// From names the topics that are copied, To those that are copied to.
+	From, To Topics
+	// Aggregates whose events and outcomes are copied.
+	Aggregates []*processing.Aggregate
+	// Codec decodes the ones and encodes the others.
+	Codec *schemas.Codec
+	// FromGroup and ToGroup are the groups of the workers of either. ToGroup also keeps how far From is copied.
+	FromGroup, ToGroup string
+	// Slot is the transactional id. All migrations to a prefix have the same: the one that comes later goes on,
+	// the one before it ends.
+	Slot string
+	// MaxBatch is the most records in a transaction. Defaults to 2000.
+	MaxBatch int
+	// Now is the clock. Defaults to time.Now.
+	Now func() time.Time
+	// Progress is told after each transaction how many offsets are dealt with, of how many. Defaults to nobody.
+	Progress func(done, total int64)
+}
+
+// Migration copies the events and outcomes of aggregates to the topics of another prefix, written anew as the
+// newest version of their schemas. It is used by one goroutine.
+type Migration struct {
+	cfg MigrationConfig
+	cl  *kgo.Client
+	adm *kadm.Client
+	// from decodes.
+	from *wire
+}
+
+// NewMigration checks the configuration. It connects to nothing yet.
+func NewMigration(cfg MigrationConfig) (*Migration, error) {
+	if cfg.From.Prefix == cfg.To.Prefix {
+		return nil, fmt.Errorf("--to-prefix is the prefix that is copied from, %q: choose another", cfg.From.Prefix)
+	}
+	if len(cfg.Aggregates) == 0 || cfg.Codec == nil || cfg.FromGroup == "" || cfg.ToGroup == "" || cfg.Slot == "" {
+		return nil, errors.New("migration: aggregates, codec, groups and slot are required")
+	}
+	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 2000)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(int64, int64) {}
+	}
+	if err := cfg.Client.check(); err != nil {
+		return nil, err
+	}
+	cl, err := kgo.NewClient(clientOptions(cfg.Client)...)
+	if err != nil {
+		return nil, fmt.Errorf("making a client of %v: %w", cfg.Client.Brokers, err)
+	}
+	return &Migration{cfg: cfg, cl: cl, adm: kadm.NewClient(cl), from: &wire{topics: cfg.From, codec: cfg.Codec}}, nil
+}
+
+// Close closes the connections.
+func (m *Migration) Close() { m.cl.Close() }
+
+// MigrationRefusedError says why nothing may be copied, and what to do about it.
+type MigrationRefusedError struct{ Reason string }
+
+func (e *MigrationRefusedError) Error() string { return e.Reason }
+
+func refuseMigration(format string, args ...any) error {
+	return &MigrationRefusedError{Reason: fmt.Sprintf(format, args...)}
+}
+
+// What is committed in the group of the new workers while they may not start, for each of their partitions; and
+// for each partition that is copied, along with the offset up to which it is.
+const (
+	markFormat   = "ledgerline-migrating/1 from=%q"
+	copiedFormat = "ledgerline-migrated/1 last=%d lowest=%d records=%d"
+)
+
+// unfinished returns an error if the metadata of a committed offset says that these topics are being filled.
+func unfinished(to Topics, metadata string) error {
+	from, ok := markedFrom(metadata)
+	if !ok {
+		return nil
+	}
+	return fmt.Errorf("the topics of prefix %q are being filled from those of prefix %q, and are not whole yet; run: rebuild migrate --prefix %q --to-prefix %q", to.Prefix, from, from, to.Prefix)
+}
+
+func markedFrom(metadata string) (prefix string, ok bool) {
+	_, err := fmt.Sscanf(metadata, markFormat, &prefix)
+	return prefix, err == nil
+}
+
+// CheckMigrated returns an error if a migration to these topics was begun and is not finished. Its workers could
+// not recover.
+func CheckMigrated(ctx context.Context, client ClientConfig, topics Topics, aggregates []*processing.Aggregate, group string) error {
+	cl, ctx, end, err := newStartClient(ctx, client)
+	if err != nil {
+		return err
+	}
+	defer end()
+	var commands []string
+	for _, a := range aggregates {
+		commands = append(commands, topics.Commands(a.Name))
+	}
+	fetched, err := kadm.NewClient(cl).FetchOffsetsForTopics(ctx, group, commands...)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil
+	}
+	if err != nil {
+		return cause(ctx, fmt.Errorf("fetching committed offsets of group %s: %w", group, err))
+	}
+	for _, o := range fetched.Offsets().Sorted() {
+		if err := unfinished(topics, o.Metadata); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copying is a partition of events or outcomes that is copied, and how far.
+type copying struct {
+	aggregate string
+	kind      string
+	from, to  topicPartition
+	marks     marks // of from
+	// next is the first offset that is not copied; last and lowest are offsets of copies, -1 for none: of the last
+	// one, and of the first outcome by which a command id is known. records is how many there are.
+	next, last, lowest, records int64
+}
+
+func (c *copying) metadata() string { return fmt.Sprintf(copiedFormat, c.last, c.lowest, c.records) }
+
+// migrationState is what the brokers say of a migration.
+type migrationState struct {
+	// copies are by the partition that is copied.
+	copies map[topicPartition]*copying
+	// marks are of all topics, from and to; old and fresh what the workers of either have committed, by partition
+	// of commands.
+	marks      map[topicPartition]marks
+	old, fresh map[topicPartition]kadm.Offset
+	// markedFrom is the prefix that the fresh group is marked with; begun says that it is, finished that it was.
+	markedFrom      string
+	begun, finished bool
+}
+
+func (s *migrationState) sorted() []*copying {
+	return slices.SortedFunc(maps.Values(s.copies), func(a, b *copying) int {
+		return cmp.Or(cmp.Compare(a.from.topic, b.from.topic), cmp.Compare(a.from.partition, b.from.partition))
+	})
+}
+
+// look asks the brokers how far the migration is. It asks for what is committed before it asks where logs end.
+func (m *Migration) look(ctx context.Context) (*migrationState, error) {
+	s := &migrationState{copies: map[topicPartition]*copying{}}
+	var topics []string
+	for _, a := range m.cfg.Aggregates {
+		for _, t := range []Topics{m.cfg.From, m.cfg.To} {
+			topics = append(topics, t.Commands(a.Name), t.Events(a.Name), t.Outcomes(a.Name))
+		}
+	}
+	before, err := readMarks(ctx, m.adm, topics...)
+	if err != nil {
+		return nil, err
+	}
+	oldCommands, freshCommands := map[topicPartition]bool{}, map[topicPartition]bool{}
+	for _, a := range m.cfg.Aggregates {
+		for tp := range before {
+			p := tp.partition
+			switch tp.topic {
+			case m.cfg.From.Commands(a.Name):
+				oldCommands[tp] = true
+			case m.cfg.To.Commands(a.Name):
+				freshCommands[tp] = true
+			case m.cfg.From.Events(a.Name):
+				s.copies[tp] = &copying{aggregate: a.Name, kind: eventsKind, from: tp, to: topicPartition{m.cfg.To.Events(a.Name), p}, last: -1, lowest: -1}
+			case m.cfg.From.Outcomes(a.Name):
+				s.copies[tp] = &copying{aggregate: a.Name, kind: outcomesKind, from: tp, to: topicPartition{m.cfg.To.Outcomes(a.Name), p}, last: -1, lowest: -1}
+			}
+		}
+	}
+	copied, err := stableOffsets(ctx, m.cl, m.cfg.ToGroup, s.copies)
+	if err != nil {
+		return nil, err
+	}
+	if s.old, err = stableOffsets(ctx, m.cl, m.cfg.FromGroup, oldCommands); err != nil {
+		return nil, err
+	}
+	if s.fresh, err = stableOffsets(ctx, m.cl, m.cfg.ToGroup, freshCommands); err != nil {
+		return nil, err
+	}
+	if s.marks, err = readMarks(ctx, m.adm, topics...); err != nil {
+		return nil, err
+	}
+	for tp, c := range s.copies {
+		c.marks = s.marks[tp]
+		if at := copied[tp]; at.At >= 0 {
+			s.finished = true
+			c.next = at.At
+			if _, err := fmt.Sscanf(at.Metadata, copiedFormat, &c.last, &c.lowest, &c.records); err != nil {
+				return nil, fmt.Errorf("group %s has an offset of %s that no migration committed: %q; choose another --to-prefix", m.cfg.ToGroup, tp, at.Metadata)
+			}
+		}
+	}
+	for _, at := range s.fresh {
+		if from, ok := markedFrom(at.Metadata); ok {
+			s.markedFrom, s.begun, s.finished = from, true, false
+		}
+	}
+	return s, nil
+}
+
+// stableOffsets fetches committed offsets, and refuses while an open transaction is about to change one.
+func stableOffsets[V any](ctx context.Context, cl *kgo.Client, group string, tps map[topicPartition]V) (map[topicPartition]kadm.Offset, error) {
+	found, err := committedOffsets(ctx, cl, group, tps)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		found, err = map[topicPartition]kadm.Offset{}, nil
+		for tp := range tps {
+			found[tp] = kadm.Offset{At: -1}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for tp := range tps {
+		if _, ok := found[tp]; !ok {
+			return nil, refuseMigration("a transaction of group %s is still open (on %s): wait until it has ended, some 20 s after its process, and run this again", group, tp)
+		}
+	}
+	return found, nil
+}
+
+// check returns a *MigrationRefusedError unless s may be copied, or is.
+func (m *Migration) check(ctx context.Context, s *migrationState) error {
+	if s.finished {
+		return m.checkEnded(s)
+	}
+	for _, group := range []string{m.cfg.FromGroup, m.cfg.ToGroup} {
+		err := checkIdle(ctx, m.adm, group)
+		if errors.Is(err, ErrGroupBusy) {
+			return refuseMigration("%v", err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := m.checkCounts(s); err != nil {
+		return err
+	}
+	if s.begun && s.markedFrom != m.cfg.From.Prefix {
+		return refuseMigration("a migration from prefix %q to prefix %q was begun and is not finished: run that one again, or choose another --to-prefix", s.markedFrom, m.cfg.To.Prefix)
+	}
+	if !s.begun {
+		if err := m.checkEmpty(s); err != nil {
+			return err
+		}
+	}
+	if err := m.checkSource(s); err != nil {
+		return err
+	}
+	return m.checkDecided(ctx, s)
+}
+
+// checkEnded refuses to take a migration for finished whose source has grown since.
+func (m *Migration) checkEnded(s *migrationState) error {
+	for _, c := range s.sorted() {
+		if c.marks.high > c.next {
+			return refuseMigration("the migration to prefix %q was finished at offset %d of %s, which has grown to %d since: what an ingest of prefix %q did there is not copied; choose another --to-prefix and begin anew", m.cfg.To.Prefix, c.next, c.from, c.marks.high, m.cfg.From.Prefix)
+		}
+	}
+	return nil
+}
+
+// checkCounts refuses topics that differ in the number of their partitions.
+func (m *Migration) checkCounts(s *migrationState) error {
+	counts := map[string]int{}
+	for tp := range s.marks {
+		counts[tp.topic]++
+	}
+	for _, a := range m.cfg.Aggregates {
+		for _, topic := range []func(Topics, string) string{Topics.Commands, Topics.Events, Topics.Outcomes} {
+			from, to := topic(m.cfg.From, a.Name), topic(m.cfg.To, a.Name)
+			if counts[from] != counts[to] {
+				return refuseMigration("%s has %d partitions and %s %d: keys would move; run provision apply --partitions %d with a --to-prefix that is not in use", from, counts[from], to, counts[to], counts[from])
+			}
+		}
+	}
+	return nil
+}
+
+// checkEmpty refuses new topics that hold anything.
+func (m *Migration) checkEmpty(s *migrationState) error {
+	for tp, at := range s.fresh {
+		if at.At >= 0 {
+			return refuseMigration("group %s has decided commands of %s already: choose another --to-prefix", m.cfg.ToGroup, tp)
+		}
+	}
+	for tp, one := range s.marks {
+		if _, kind := m.cfg.To.Parse(tp.topic); m.isFresh(tp.topic) && one.high > 0 {
+			return refuseMigration("%s has %s that no migration wrote: choose another --to-prefix", tp, kind)
+		}
+	}
+	return nil
+}
+
+func (m *Migration) isFresh(topic string) bool {
+	return slices.ContainsFunc(m.cfg.Aggregates, func(a *processing.Aggregate) bool {
+		return topic == m.cfg.To.Commands(a.Name) || topic == m.cfg.To.Events(a.Name) || topic == m.cfg.To.Outcomes(a.Name)
+	})
+}
+
+// checkSource refuses logs that are not whole.
+func (m *Migration) checkSource(s *migrationState) error {
+	for _, c := range s.sorted() {
+		if c.kind == eventsKind && c.marks.start > 0 {
+			return refuseMigration("log of events %s begins at %d, not at 0: it is not whole; restore it", c.from, c.marks.start)
+		}
+		if c.next > c.marks.high {
+			return refuseMigration("%s ends at %d, but is copied up to %d: the topic was recreated or truncated; choose another --to-prefix", c.from, c.marks.high, c.next)
+		}
+		known, ok, err := m.oldMetadata(s, c)
+		if err != nil {
+			return err
+		}
+		last := known.LastEvent
+		if c.kind == outcomesKind {
+			last = known.LastOutcome
+		}
+		if ok && c.marks.high <= last && c.marks.start <= last {
+			return refuseMigration("%s ends at %d, but group %s has written %d: the log is not whole; restore it", c.from, c.marks.high, m.cfg.FromGroup, last)
+		}
+	}
+	return nil
+}
+
+// oldMetadata returns what the old workers have committed for the partition of commands that c belongs to.
+func (m *Migration) oldMetadata(s *migrationState, c *copying) (known processing.Metadata, ok bool, err error) {
+	commands := topicPartition{m.cfg.From.Commands(c.aggregate), c.from.partition}
+	at := s.old[commands]
+	if at.At < 0 {
+		return known, false, nil
+	}
+	if err := unfinished(m.cfg.From, at.Metadata); err != nil {
+		return known, false, refuseMigration("%v", err)
+	}
+	if known, err = processing.ParseMetadata(at.Metadata); err != nil {
+		return known, false, refuseMigration("group %s has an offset of %s that no worker committed: %v; start and stop ingest of prefix %q, which says what to type", m.cfg.FromGroup, commands, err, m.cfg.From.Prefix)
+	}
+	return known, true, nil
+}
+
+// checkDecided refuses to leave commands behind that nobody has decided.
+func (m *Migration) checkDecided(ctx context.Context, s *migrationState) error {
+	r, err := newReader(m.cfg.Client)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	next := map[topicPartition]int64{}
+	outcomes := map[topicPartition]span{} // those since the last commit: they may say that more is decided
+	for tp, c := range s.copies {
+		if c.kind != outcomesKind {
+			continue
+		}
+		known, ok, err := m.oldMetadata(s, c)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			known.LastOutcome = 0
+		}
+		outcomes[tp] = span{max(known.LastOutcome, c.marks.start), c.marks.high}
+		commands := topicPartition{m.cfg.From.Commands(c.aggregate), tp.partition}
+		next[commands] = max(s.old[commands].At, s.marks[commands].start)
+	}
+	err = r.read(ctx, outcomes, func(rec *kgo.Record) error {
+		aggregate, _ := m.cfg.From.Parse(rec.Topic)
+		tp := topicPartition{m.cfg.From.Commands(aggregate), rec.Partition}
+		if input, err := strconv.ParseInt(header(rec, headerCommandOffset), 10, 64); err == nil {
+			next[tp] = max(next[tp], input+1)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	waiting, first := 0, ""
+	spans := map[topicPartition]span{}
+	for tp, from := range next {
+		spans[tp] = span{from, s.marks[tp].high}
+	}
+	err = r.read(ctx, spans, func(rec *kgo.Record) error {
+		if waiting++; first == "" {
+			first = fmt.Sprintf("%s/%d@%d", rec.Topic, rec.Partition, rec.Offset)
+		}
+		return nil
+	})
+	if err == nil && waiting > 0 {
+		err = refuseMigration("%d commands are not decided yet, as the one at %s, and would be left behind: start ingest of prefix %q, wait until it has decided them, stop it and run this again", waiting, first, m.cfg.From.Prefix)
+	}
+	return err
+}
