@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,8 +67,8 @@ func (m *Migration) newPlan(s *migrationState) (*MigrationPlan, map[string]*Migr
 	return plan, byTopic
 }
 
-// Plan says what Run would do. It decodes and encodes all that would be copied, and returns an error if that does
-// not work.
+// Plan says what Run would do. It decodes and encodes all that would be copied: an event that cannot be decoded is
+// a refusal, too.
 func (m *Migration) Plan(ctx context.Context) (MigrationPlan, error) {
 	s, err := m.look(ctx)
 	if err != nil {
@@ -85,6 +86,10 @@ func (m *Migration) Plan(ctx context.Context) (MigrationPlan, error) {
 		topics[r.Topic].count(rewritten)
 		return err
 	})
+	var bad *eventError
+	if errors.As(err, &bad) {
+		plan.Refusal, err = strings.TrimPrefix(plan.Refusal+"; "+bad.Error(), "; "), nil
+	}
 	return *plan, err
 }
 
