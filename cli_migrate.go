@@ -26,8 +26,16 @@ same cluster, written anew as the newest version of their schemas. Stop every in
 it goes on where it stopped when it is run again. docs/guides/migrate.md has the switch-over step by step.`
 }
 
-// Run copies, or says what it would copy, or compares.
+// Run copies, or says what it would copy, or compares. To be interrupted is no good end: what follows must not begin.
 func (v rebuildMigrate) Run(ctx context.Context, app App, p Process) error {
+	err := v.run(ctx, app, p)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return errors.New("interrupted: run it again, it goes on where it stopped")
+	}
+	return err
+}
+
+func (v rebuildMigrate) run(ctx context.Context, app App, p Process) error {
 	if v.DryRun && v.Verify {
 		return misuse{errors.New("--dry-run and --verify exclude each other")}
 	}
@@ -46,9 +54,6 @@ func (v rebuildMigrate) Run(ctx context.Context, app App, p Process) error {
 	}
 	if _, refused := errors.AsType[*kafka.MigrationRefusedError](err); refused {
 		return misuse{err}
-	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // not a good end: what follows must not begin
-		return errors.New("stopped before its end: run it again, it goes on where it stopped")
 	}
 	return err
 }

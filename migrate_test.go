@@ -1,11 +1,14 @@
 package ledgerline_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ledgerline/ledgerline"
 )
@@ -33,6 +36,23 @@ func (c copied) of(topic string) (copied, records, rewritten int64) {
 		}
 	}
 	return -1, -1, -1
+}
+
+// half migrates so many records, and is killed.
+func half(t *testing.T, conn ledgerline.Connection, records int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	m, err := ledgerline.NewMigrate(ctx, testApp, ledgerline.MigrateConfig{
+		Connection: conn, ToPrefix: "new.", MaxBatch: records, Progress: func(int64, int64) { cancel() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if _, err := m.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("killed: %v", err)
+	}
 }
 
 // TestMigrate goes over to topics of another prefix, as docs/guides/migrate.md says: from orders whose OrderPlaced
@@ -64,22 +84,39 @@ func TestMigrate(t *testing.T) {
 	}
 	ingest.stop()
 	for i, value := range values {
-		p.append(eventRecord("order.events", fmt.Sprintf("o-%d", i+1), "ledgerline.order.OrderPlaced", 1, value))
+		r := eventRecord("order.events", fmt.Sprintf("o-%d", i+1), "ledgerline.order.OrderPlaced", 1, value)
+		r.Timestamp = time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+		p.append(r)
 	}
 
-	for _, args := range [][]string{{"--dry-run"}, {}} {
-		var done copied
+	migrated := func(args ...string) (done copied) {
+		t.Helper()
 		told := migrate(t, conn, append(args, "-o", "json")...)
-		if err := json.Unmarshal([]byte(told.stdout), &done); err != nil || told.code != ledgerline.ExitOK || done.State != "new" || done.Refusal != "" {
+		if err := json.Unmarshal([]byte(told.stdout), &done); err != nil || told.code != ledgerline.ExitOK || done.Refusal != "" || len(done.Topics) != 6 {
 			t.Fatalf("migrating %v: exit %d: %s%s", args, told.code, told.stdout, told.stderr)
 		}
-		before, events, rewritten := done.of("order.events")
-		if _, outcomes, _ := done.of("order.outcomes"); before != 0 || events != 5 || rewritten != 2 || outcomes != 3 || len(done.Topics) != 6 {
-			t.Errorf("migrating %v: %+v", args, done)
-		}
-		if n := int64(len(p.read("new.order.events"))); len(args) > 0 && n > 0 || len(args) == 0 && n != events {
-			t.Errorf("after %v there are %d events", args, n)
-		}
+		return done
+	}
+	plan := migrated("--dry-run")
+	if before, events, rewritten := plan.of("order.events"); plan.State != "new" || before != 0 || events != 5 || rewritten != 2 {
+		t.Errorf("its plan: %+v", plan)
+	}
+	if before, outcomes, _ := plan.of("order.outcomes"); before != 0 || outcomes != 3 || len(p.read("new.order.events"))+len(p.read("new.order.outcomes")) != 0 {
+		t.Errorf("its plan: %+v", plan)
+	}
+	half(t, conn, 3)
+	started := run(t, ledgerline.RunIngest, conn, "serve", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--prefix", "new.")
+	if started.code != ledgerline.ExitMisuse || !strings.Contains(started.stderr, `run: rebuild migrate --prefix "" --to-prefix "new."`) || len(lines(started.stderr)) != 1 {
+		t.Errorf("an ingest of the new prefix: exit %d: %s", started.code, started.stderr)
+	}
+	if told := migrate(t, conn, "--verify"); told.code != ledgerline.ExitFailed || !strings.Contains(told.stdout, "the migration is not finished") {
+		t.Errorf("verifying half of it: exit %d: %s%s", told.code, told.stdout, told.stderr)
+	}
+	done := migrated()
+	eventsBefore, events, _ := done.of("order.events")
+	outcomesBefore, outcomes, _ := done.of("order.outcomes")
+	if done.State != "begun" || eventsBefore+events != 5 || outcomesBefore+outcomes != 3 || eventsBefore+outcomesBefore != 3 {
+		t.Errorf("migrating: %+v", done)
 	}
 	if told := migrate(t, conn, "--verify"); told.code != ledgerline.ExitOK || !strings.HasSuffix(told.stdout, "0 differences\n") {
 		t.Errorf("verifying: exit %d: %s%s", told.code, told.stdout, told.stderr)
@@ -103,6 +140,9 @@ func TestMigrate(t *testing.T) {
 		"o-3": `{"amount":{"minor_units":3,"currency":"GBP"},"placed_at":"2010-01-01T00:00:00Z","version":1}`,
 	} {
 		await(t, id+" on the new topics", func() error { return shows(queries, "/v1/orders/"+id, want, nil) })
+	}
+	if a := c.get("/v1/orders/o-0/commands/" + first); a.Status != http.StatusOK || a.decided(t).Version != 1 {
+		t.Errorf("what became of a command: %d %s", a.Status, a.Body)
 	}
 	repeat := func(order, id string, status int) {
 		t.Helper()
