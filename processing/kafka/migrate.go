@@ -140,6 +140,7 @@ type copying struct {
 	kind      string
 	from, to  topicPartition
 	marks     marks // of from
+	stable    int64 // its last stable offset: from there on, a transaction is open
 	// next is the first offset that is not copied; last and lowest are offsets of copies, -1 for none: of the last
 	// one, and of the first outcome by which a command id is known. records is how many there are.
 	next, last, lowest, records int64
@@ -208,8 +209,17 @@ func (m *Migration) look(ctx context.Context) (*migrationState, error) {
 	if s.marks, err = readMarks(ctx, m.adm, topics...); err != nil {
 		return nil, err
 	}
+	stable, err := m.adm.ListCommittedOffsets(ctx, topics...)
+	if err == nil {
+		err = stable.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing last stable offsets: %w", err)
+	}
 	for tp, c := range s.copies {
 		c.marks = s.marks[tp]
+		last, _ := stable.Lookup(tp.topic, tp.partition)
+		c.stable = last.Offset
 		if at := copied[tp]; at.At >= 0 {
 			s.finished = true
 			c.next = at.At

@@ -97,6 +97,9 @@ func (m *Migration) checkSource(s *migrationState) error {
 		if c.kind == eventsKind && c.marks.start > 0 {
 			return refuseMigration("log of events %s begins at %d, not at 0: it is not whole; restore it", c.from, c.marks.start)
 		}
+		if c.stable < c.marks.high {
+			return refuseMigration("a transaction is open in %s: wait until it has ended, some 20 s after its process, and run this again (one that stays open: docs/guides/hanging-transactions.md)", c.from)
+		}
 		if c.next > c.marks.high {
 			return refuseMigration("%s ends at %d, but is copied up to %d: the topic was recreated or truncated; choose another --to-prefix", c.from, c.marks.high, c.next)
 		}

@@ -160,23 +160,27 @@ func TestMigrationGoesOn(t *testing.T) {
 	goesOn(t, f, sent)
 }
 
-// TestMigrationOnKafka is the same on Apache Kafka.
+// TestMigrationOnKafka has migrations killed and fenced on Apache Kafka.
 func TestMigrationOnKafka(t *testing.T) {
 	if !strings.HasPrefix(os.Getenv("LEDGERLINE_E2E_STACK"), "native") {
 		t.Skip("it needs Apache Kafka; run: .ci/run native")
 	}
-	s, err := stack.Start(t.Context(), stack.Config{Provider: stack.Native})
-	if err != nil {
-		t.Fatal(err)
+	for name, migrates := range map[string]func(*testing.T, *fixture, []*kgo.Record){"goes on": goesOn, "is fenced": isFencedOff} {
+		t.Run(name, func(t *testing.T) {
+			s, err := stack.Start(t.Context(), stack.Config{Provider: stack.Native})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			f := &fixture{t: t, losing: &losing{}, orders: order.Decider.Erase()}
+			f.provision(s.Brokers)
+			migrates(t, f, f.shipped(40))
+		})
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	f := &fixture{t: t, losing: &losing{}, orders: order.Decider.Erase()}
-	f.provision(s.Brokers)
-	goesOn(t, f, f.shipped(40))
 }
 
 func goesOn(t *testing.T, f *fixture, sent []*kgo.Record) {
@@ -292,7 +296,12 @@ func (f *fixture) goOn(sent []*kgo.Record) {
 
 // TestMigrationIsFenced begins a second migration while the first is under way: it goes on in its place.
 func TestMigrationIsFenced(t *testing.T) {
-	f, _ := migrated(t, 20)
+	f, sent := migrated(t, 20)
+	isFencedOff(t, f, sent)
+}
+
+func isFencedOff(t *testing.T, f *fixture, _ []*kgo.Record) {
+	t.Helper()
 	second := f.migration()
 	var plan MigrationPlan
 	var err error
@@ -357,6 +366,19 @@ func TestMigrationRefuses(t *testing.T) {
 	f.observe().outcomes(7)
 	refuses(f.migration(), "group test.ingest: 1: the group has members: stop every ingest first")
 	w.stop()
+	open := f.kgo(kgo.TransactionalID("a worker that was killed"))
+	if err := open.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open.ProduceSync(t.Context(), &kgo.Record{Topic: "order.events", Key: []byte("o-1"), Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.migration().Run(t.Context()); err == nil || !strings.Contains(err.Error(), "a transaction is open in order.events/") {
+		t.Errorf("beside an open transaction: %v", err)
+	}
+	if err := open.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
 	ofNew := f.workerOfNew().waitReady()
 	refuses(f.migration(), "group new.test.ingest: 1: the group has members")
 	ofNew.stop()
