@@ -119,7 +119,14 @@ func CheckMigrated(ctx context.Context, client ClientConfig, topics Topics, aggr
 	for _, a := range aggregates {
 		commands = append(commands, topics.Commands(a.Name))
 	}
-	fetched, err := kadm.NewClient(cl).FetchOffsetsForTopics(ctx, group, commands...)
+	var fetched kadm.OffsetResponses
+	err = untilCoordinated(ctx, func() (err error) { // of a group that is new
+		fetched, err = kadm.NewClient(cl).FetchOffsetsForTopics(ctx, group, commands...)
+		if err == nil {
+			err = fetched.Error()
+		}
+		return err
+	})
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return nil
 	}
@@ -238,7 +245,13 @@ func (m *Migration) look(ctx context.Context) (*migrationState, error) {
 
 // stableOffsets fetches committed offsets, and refuses while an open transaction is about to change one.
 func stableOffsets[V any](ctx context.Context, cl *kgo.Client, group string, tps map[topicPartition]V) (map[topicPartition]kadm.Offset, error) {
-	found, err := committedOffsets(ctx, cl, group, tps)
+	ctx, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	var found map[topicPartition]kadm.Offset
+	err := untilCoordinated(ctx, func() (err error) {
+		found, err = committedOffsets(ctx, cl, group, tps)
+		return err
+	})
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		found, err = map[topicPartition]kadm.Offset{}, nil
 		for tp := range tps {

@@ -7,11 +7,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ledgerline/ledgerline/e2e/stack"
 	"github.com/ledgerline/ledgerline/processing"
@@ -297,7 +300,36 @@ func (f *fixture) goOn(sent []*kgo.Record) {
 // TestMigrationIsFenced begins a second migration while the first is under way: it goes on in its place.
 func TestMigrationIsFenced(t *testing.T) {
 	f, sent := migrated(t, 20)
-	isFencedOff(t, f, sent)
+	f.withoutCoordinator(func() {
+		if err := CheckMigrated(t.Context(), f.client, Topics{Prefix: newPrefix}, []*processing.Aggregate{f.orders}, newGroup); err != nil {
+			t.Errorf("an ingest would not start: %v", err)
+		}
+	})
+	f.withoutCoordinator(func() { isFencedOff(t, f, sent) })
+}
+
+// withoutCoordinator calls do while no group has a coordinator for some requests, as one that is new.
+func (f *fixture) withoutCoordinator(do func()) {
+	f.t.Helper()
+	var asked atomic.Int32
+	f.cluster.ControlKey(int16(kmsg.FindCoordinator), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.KeepControl()
+		request := q.(*kmsg.FindCoordinatorRequest)
+		if request.CoordinatorType != 0 || asked.Add(1) > 3 {
+			return nil, nil, false
+		}
+		answer := request.ResponseKind().(*kmsg.FindCoordinatorResponse)
+		for _, key := range request.CoordinatorKeys {
+			one := kmsg.NewFindCoordinatorResponseCoordinator()
+			one.Key, one.ErrorCode = key, kerr.CoordinatorNotAvailable.Code
+			answer.Coordinators = append(answer.Coordinators, one)
+		}
+		return answer, nil, true
+	})
+	do()
+	if asked.Load() <= 3 {
+		f.t.Errorf("it was asked for %d times", asked.Load())
+	}
 }
 
 func isFencedOff(t *testing.T, f *fixture, _ []*kgo.Record) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -170,7 +171,7 @@ func (t *mover) commitOffsets(ctx context.Context, offsets map[topicPartition]ka
 	group := t.m.cfg.ToGroup
 	add := kmsg.NewPtrAddOffsetsToTxnRequest()
 	add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = t.m.cfg.Slot, t.id, t.epoch, group
-	if err := t.retry(ctx, func() error {
+	if err := untilCoordinated(ctx, func() error {
 		answer, err := add.RequestWith(ctx, t.cl)
 		if err != nil {
 			return err
@@ -192,7 +193,7 @@ func (t *mover) commitOffsets(ctx context.Context, offsets map[topicPartition]ka
 		topic.Topic, topic.Partitions = name, partitions
 		q.Topics = append(q.Topics, topic)
 	}
-	return t.retry(ctx, func() error {
+	return untilCoordinated(ctx, func() error {
 		answer, err := q.RequestWith(ctx, t.cl)
 		if err != nil {
 			return fmt.Errorf("committing offsets of group %s: %w", group, err)
@@ -208,11 +209,13 @@ func (t *mover) commitOffsets(ctx context.Context, offsets map[topicPartition]ka
 	})
 }
 
-// retry asks again while the transaction before is being ended, or the group's coordinator moves.
-func (t *mover) retry(ctx context.Context, ask func() error) error {
+// untilCoordinated asks again while the transaction before is being ended, or a coordinator is found or moves.
+func untilCoordinated(ctx context.Context, ask func() error) error {
 	for {
 		err := ask()
-		if !errors.Is(err, kerr.ConcurrentTransactions) && !errors.Is(err, kerr.CoordinatorLoadInProgress) && !errors.Is(err, kerr.NotCoordinator) {
+		if !slices.ContainsFunc([]error{
+			kerr.ConcurrentTransactions, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress, kerr.NotCoordinator,
+		}, func(passing error) bool { return errors.Is(err, passing) }) {
 			return err
 		}
 		select {
@@ -244,7 +247,7 @@ func (t *mover) finish(ctx context.Context, s *migrationState) error {
 	}
 	q := kmsg.NewPtrEndTxnRequest()
 	q.TransactionalID, q.ProducerID, q.ProducerEpoch, q.Commit = t.m.cfg.Slot, t.id, t.epoch, true
-	return t.retry(ctx, func() error {
+	return untilCoordinated(ctx, func() error {
 		answer, err := q.RequestWith(ctx, t.cl)
 		if err == nil {
 			err = kerr.ErrorForCode(answer.ErrorCode)
