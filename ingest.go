@@ -111,7 +111,7 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	}
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := kafka.CheckMigrated(sctx, l.kafka, l.topics, l.app.Aggregates, l.app.ingestGroup(cfg.Prefix)); err != nil {
+	if err := kafka.CheckMigrated(sctx, l.kafka, l.topics, l.app.ingestGroup(cfg.Prefix)); err != nil {
 		return l.brokersError(err)
 	}
 	var snapshots kafka.SnapshotStore

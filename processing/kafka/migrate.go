@@ -90,7 +90,7 @@ func refuseMigration(format string, args ...any) error {
 // for each partition that is copied, along with the offset up to which it is.
 const (
 	markFormat   = "ledgerline-migrating/1 from=%q"
-	copiedFormat = "ledgerline-migrated/1 last=%d lowest=%d records=%d"
+	copiedFormat = "ledgerline-migrated/1 from=%q finished=%t last=%d lowest=%d records=%d"
 )
 
 // unfinished returns an error if the metadata of a committed offset says that these topics are being filled.
@@ -102,26 +102,27 @@ func unfinished(to Topics, metadata string) error {
 	return fmt.Errorf("the topics of prefix %q are being filled from those of prefix %q, and are not whole yet; run: rebuild migrate --prefix %q --to-prefix %q", to.Prefix, from, from, to.Prefix)
 }
 
+// markedFrom returns from which prefix topics are being filled, and false if they are not.
 func markedFrom(metadata string) (prefix string, ok bool) {
-	_, err := fmt.Sscanf(metadata, markFormat, &prefix)
-	return prefix, err == nil
+	if _, err := fmt.Sscanf(metadata, markFormat, &prefix); err == nil {
+		return prefix, true
+	}
+	var c copying
+	prefix, finished, err := c.parse(metadata)
+	return prefix, err == nil && !finished
 }
 
 // CheckMigrated returns an error if a migration to these topics was begun and is not finished. Its workers could
 // not recover.
-func CheckMigrated(ctx context.Context, client ClientConfig, topics Topics, aggregates []*processing.Aggregate, group string) error {
+func CheckMigrated(ctx context.Context, client ClientConfig, topics Topics, group string) error {
 	cl, ctx, end, err := newStartClient(ctx, client)
 	if err != nil {
 		return err
 	}
 	defer end()
-	var commands []string
-	for _, a := range aggregates {
-		commands = append(commands, topics.Commands(a.Name))
-	}
 	var fetched kadm.OffsetResponses
 	err = untilCoordinated(ctx, func() (err error) { // of a group that is new
-		fetched, err = kadm.NewClient(cl).FetchOffsetsForTopics(ctx, group, commands...)
+		fetched, err = kadm.NewClient(cl).FetchOffsets(ctx, group) // marks may have expired, and what is copied not
 		if err == nil {
 			err = fetched.Error()
 		}
@@ -153,7 +154,15 @@ type copying struct {
 	next, last, lowest, records int64
 }
 
-func (c *copying) metadata() string { return fmt.Sprintf(copiedFormat, c.last, c.lowest, c.records) }
+// metadata is what is committed along with c.next.
+func (c *copying) metadata(from Topics, finished bool) string {
+	return fmt.Sprintf(copiedFormat, from.Prefix, finished, c.last, c.lowest, c.records)
+}
+
+func (c *copying) parse(metadata string) (from string, finished bool, err error) {
+	_, err = fmt.Sscanf(metadata, copiedFormat, &from, &finished, &c.last, &c.lowest, &c.records)
+	return from, finished, err
+}
 
 // migrationState is what the brokers say of a migration.
 type migrationState struct {
@@ -163,7 +172,7 @@ type migrationState struct {
 	// of commands.
 	marks      map[topicPartition]marks
 	old, fresh map[topicPartition]kadm.Offset
-	// markedFrom is the prefix that the fresh group is marked with; begun says that it is, finished that it was.
+	// begun says that the new topics are being filled, from the prefix markedFrom, finished that they were.
 	markedFrom      string
 	begun, finished bool
 }
@@ -176,7 +185,7 @@ func (s *migrationState) sorted() []*copying {
 
 // look asks the brokers how far the migration is. It asks for what is committed before it asks where logs end.
 func (m *Migration) look(ctx context.Context) (*migrationState, error) {
-	s := &migrationState{copies: map[topicPartition]*copying{}}
+	s := &migrationState{copies: map[topicPartition]*copying{}, finished: true}
 	var topics []string
 	for _, a := range m.cfg.Aggregates {
 		for _, t := range []Topics{m.cfg.From, m.cfg.To} {
@@ -227,12 +236,18 @@ func (m *Migration) look(ctx context.Context) (*migrationState, error) {
 		c.marks = s.marks[tp]
 		last, _ := stable.Lookup(tp.topic, tp.partition)
 		c.stable = last.Offset
-		if at := copied[tp]; at.At >= 0 {
-			s.finished = true
-			c.next = at.At
-			if _, err := fmt.Sscanf(at.Metadata, copiedFormat, &c.last, &c.lowest, &c.records); err != nil {
-				return nil, fmt.Errorf("group %s has an offset of %s that no migration committed: %q; choose another --to-prefix", m.cfg.ToGroup, tp, at.Metadata)
-			}
+		at := copied[tp]
+		if at.At < 0 {
+			s.finished = false
+			continue
+		}
+		c.next = at.At
+		from, finished, err := c.parse(at.Metadata)
+		if err != nil {
+			return nil, fmt.Errorf("group %s has an offset of %s that no migration committed: %q; choose another --to-prefix", m.cfg.ToGroup, tp, at.Metadata)
+		}
+		if !finished {
+			s.markedFrom, s.begun, s.finished = from, true, false
 		}
 	}
 	for _, at := range s.fresh {

@@ -162,7 +162,7 @@ func migratedFrom(r *kgo.Record, command int64) string {
 
 // Run copies what is not copied yet, and has the workers of the new prefix begin where the old ones ended. Killed
 // or ended by ctx, it goes on exactly there when it is run again. It returns a *MigrationRefusedError if nothing
-// may be copied, and a *FencedError if another migration to the prefix has begun.
+// may be copied, and another error, that says so, if another migration to the prefix has begun.
 func (m *Migration) Run(ctx context.Context) (MigrationPlan, error) {
 	t, err := m.newMover(ctx)
 	if err != nil {
@@ -180,10 +180,8 @@ func (m *Migration) Run(ctx context.Context) (MigrationPlan, error) {
 	if s.finished {
 		return *plan, nil
 	}
-	if !s.begun {
-		if err := m.mark(ctx, s); err != nil {
-			return *plan, err
-		}
+	if err := m.mark(ctx, s); err != nil { // again, so that it does not expire
+		return *plan, err
 	}
 	t.start(s)
 	err = m.read(ctx, s, func(c *copying, r *kgo.Record) error {

@@ -149,7 +149,7 @@ func (t *mover) advance() (map[topicPartition]kadm.Offset, error) {
 		c.records++
 	}
 	for _, one := range t.batch {
-		offsets[one.c.from] = kadm.Offset{At: one.c.next, Metadata: one.c.metadata()}
+		offsets[one.c.from] = kadm.Offset{At: one.c.next, Metadata: one.c.metadata(t.m.cfg.From, false)}
 	}
 	return offsets, nil
 }
@@ -240,7 +240,7 @@ func (t *mover) finish(ctx context.Context, s *migrationState) error {
 		offsets[tp] = kadm.Offset{At: 0, Metadata: metadata.String()}
 	}
 	for tp, c := range s.copies {
-		offsets[tp] = kadm.Offset{At: c.marks.high, Metadata: c.metadata()}
+		offsets[tp] = kadm.Offset{At: c.marks.high, Metadata: c.metadata(t.m.cfg.From, true)}
 	}
 	if err := t.commitOffsets(ctx, offsets); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -117,18 +115,10 @@ func TestMigrationVerifyFinds(t *testing.T) {
 			rewrite(topic, func(map[int32][]*kgo.Record) {})
 		}
 	}
-	if err := f.unfinish(); err != nil {
+	if err := f.mark(); err != nil {
 		t.Fatal(err)
 	}
 	if found := mustVerify(t, m); found.Count != 1 || !strings.Contains(found.Differences[0], "the migration is not finished") {
 		t.Errorf("not finished: %+v", found)
 	}
-}
-
-// unfinish marks one partition again.
-func (f *fixture) unfinish() error {
-	offsets := kadm.Offsets{}
-	offsets.Add(kadm.Offset{Topic: newPrefix + "order.commands", At: 0, LeaderEpoch: -1, Metadata: fmt.Sprintf(markFormat, "")})
-	committed, err := f.adm.CommitOffsets(f.t.Context(), newGroup, offsets)
-	return errors.Join(err, committed.Error())
 }
