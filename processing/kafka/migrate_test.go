@@ -217,18 +217,15 @@ func goesOn(t *testing.T, f *fixture, sent []*kgo.Record) {
 	if err := CheckMigrated(t.Context(), f.client, Topics{Prefix: newPrefix}, newGroup); err == nil || !strings.Contains(err.Error(), says) {
 		t.Errorf("an ingest would start: %v", err)
 	}
+	w := f.workerOfNew()
+	w.log.wait(t, "worker session ended", "are not whole yet")
+	w.stop()
 	if _, err := f.adm.DeleteOffsets(t.Context(), newGroup, kadm.TopicsSet{newPrefix + "order.commands": {0: {}, 1: {}, 2: {}, 3: {}}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := CheckMigrated(t.Context(), f.client, Topics{Prefix: newPrefix}, newGroup); err == nil || !strings.Contains(err.Error(), says) {
 		t.Errorf("an ingest would start once the marks have expired: %v", err)
 	}
-	if err := f.mark(); err != nil {
-		t.Fatal(err)
-	}
-	w := f.workerOfNew()
-	w.log.wait(t, "worker session ended", "are not whole yet")
-	w.stop()
 
 	killed := f.migration()
 	mover, err := killed.newMover(t.Context())
