@@ -82,6 +82,17 @@ func TestMigrate(t *testing.T) {
 	if told := migrate(t, conn, "--dry-run"); told.code != ledgerline.ExitFailed || !strings.Contains(told.stdout, "would be refused: group ledgerline.ingest") {
 		t.Errorf("its plan beside an ingest: exit %d: %s%s", told.code, told.stdout, told.stderr)
 	}
+	if told := migrate(t, conn, "--dry-run", "--verify"); told.code != ledgerline.ExitMisuse || !strings.Contains(told.stderr, "exclude each other") {
+		t.Errorf("both: exit %d: %s", told.code, told.stderr)
+	}
+	if told := run(t, ledgerline.RunRebuild, conn, "migrate", "--to-prefix", ""); told.code != ledgerline.ExitMisuse || !strings.Contains(told.stderr, "choose another") {
+		t.Errorf("to the same prefix: exit %d: %s", told.code, told.stderr)
+	}
+	interrupted, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	if told := runWith(interrupted, ledgerline.RunRebuild, nil, append([]string{"migrate", "--to-prefix", "new."}, connectArgs(conn)...)...); told.code != ledgerline.ExitFailed || !strings.Contains(told.stderr, "run it again") {
+		t.Errorf("interrupted: exit %d: %s", told.code, told.stderr)
+	}
 	ingest.stop()
 	for i, value := range values {
 		r := eventRecord("order.events", fmt.Sprintf("o-%d", i+1), "ledgerline.order.OrderPlaced", 1, value)
