@@ -97,6 +97,12 @@ func (a App) rebuildAccess(prefix string) []kafka.Access {
 	return a.readAccess(prefix, a.aggregates())
 }
 
+// migrateAccess is what it takes to copy from a prefix. To copy to one takes what ingest needs, a slot's name and all.
+func (a App) migrateAccess(prefix string) []kafka.Access {
+	list := a.topicAccess(prefix, reads, reads, nil, func(string) []kafka.Operation { return reads })
+	return append(list, kafka.Access{Resource: kafka.GroupResource, Name: a.ingestGroup(prefix), Operations: reads})
+}
+
 // readAccess is what it takes to read the events of some aggregates.
 func (a App) readAccess(prefix string, readable []string) []kafka.Access {
 	return a.topicAccess(prefix, nil, nil, nil, func(aggregate string) []kafka.Operation {
@@ -129,7 +135,7 @@ func (a App) userFlag(access []kafka.Access) string {
 		switch {
 		case kind == "dead-letters" && slices.Contains(one.Operations, kafka.MayRead): // nobody else does
 			return "--rebuild-user"
-		case slices.Contains(one.Operations, kafka.MayWrite):
+		case slices.Contains(one.Operations, kafka.MayWrite), one.Resource == kafka.GroupResource && strings.HasSuffix(one.Name, a.ingestGroup("")):
 			flag = "--ingest-user"
 		case one.Resource == kafka.GroupResource && flag != "--ingest-user":
 			flag = "--processor-user"

@@ -130,9 +130,8 @@ func (d *denials) err() error {
 	return errors.New(d.last)
 }
 
-// everything provisions, takes a right away, and has each binary do what it is for. It returns what
-// was denied, and fails the test if something else went wrong.
-func everything(t *testing.T, without *lacking) error {
+// withUsers starts services that know the binaries' users, and returns how each connects.
+func withUsers(t *testing.T) (*embedded.Services, func(user string) Connection) {
 	t.Helper()
 	cfg := embedded.Config{KafkaAdmin: embedded.Login{User: "admin", Password: "admin-secret"}}
 	for _, u := range []string{"ingest", "processor", "rebuild"} {
@@ -142,14 +141,26 @@ func everything(t *testing.T, without *lacking) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer services.Close()
-	log := &denials{}
-	as := func(user string) Connection {
+	t.Cleanup(func() { _ = services.Close() })
+	return services, func(user string) Connection {
 		path := filepath.Join(t.TempDir(), "password")
 		if err := os.WriteFile(path, []byte(user+"-secret"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return Connection{Brokers: services.Brokers, RegistryURL: services.RegistryURL, RedisURL: services.RedisURL, Log: slog.New(log), Security: Security{KafkaUser: user, KafkaPasswordFile: path}}
+		return Connection{Brokers: services.Brokers, RegistryURL: services.RegistryURL, RedisURL: services.RedisURL, Security: Security{KafkaUser: user, KafkaPasswordFile: path}}
+	}
+}
+
+// everything provisions, takes a right away, and has each binary do what it is for. It returns what
+// was denied, and fails the test if something else went wrong.
+func everything(t *testing.T, without *lacking) error {
+	t.Helper()
+	log := &denials{}
+	services, connection := withUsers(t)
+	as := func(user string) Connection {
+		c := connection(user)
+		c.Log = slog.New(log)
+		return c
 	}
 	admin, err := kgo.NewClient(kgo.SeedBrokers(services.Brokers...), kgo.SASL(scram.Auth{User: "admin", Pass: "admin-secret"}.AsSha512Mechanism()))
 	if err != nil {
@@ -232,6 +243,72 @@ func work(ctx context.Context, as func(user string) Connection, admin *kgo.Clien
 	return errors.Join(endIngest(), until(ctx, again.Ready), endAgain())
 }
 
+// TestMigrateAsIngest migrates as the user of ingest, who needs no right beyond those of both prefixes' ingest.
+func TestMigrateAsIngest(t *testing.T) {
+	t.Parallel()
+	services, as := withUsers(t)
+	conn := func(user, prefix string) Connection {
+		c := as(user)
+		c.Log, c.Prefix = nil, prefix
+		return c
+	}
+	for _, prefix := range []string{"", "new."} {
+		p, err := NewProvision(small, ProvisionConfig{Connection: conn("admin", prefix), Partitions: 1, IngestUser: "ingest", ProcessorUser: "processor", RebuildUser: "rebuild"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		changes, err := p.Plan(t.Context())
+		if err == nil {
+			err = p.Apply(t.Context(), changes)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ingest, end, err := decide(ctx, conn("ingest", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(placeOne(ctx, ingest), end()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewMigrate(ctx, small, MigrateConfig{Connection: conn("rebuild", ""), ToPrefix: "new."}); err == nil || !strings.Contains(err.Error(), "provision apply --ingest-user USER") {
+		t.Errorf("as another user: %v", err)
+	}
+	m, err := NewMigrate(ctx, small, MigrateConfig{Connection: conn("ingest", ""), ToPrefix: "new."})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	plan, err := m.Run(ctx)
+	if err != nil || plan.Topics[0].Records != 1 || plan.Topics[1].Records != 1 {
+		t.Fatalf("migrating on %v: %v, %+v", services.Brokers, err, plan)
+	}
+	if found, err := m.Verify(ctx); err != nil || !found.OK() {
+		t.Errorf("verifying: %v, %+v", err, found)
+	}
+}
+
+// placeOne has an order placed.
+func placeOne(ctx context.Context, ingest *Ingest) error {
+	if err := until(ctx, ingest.Ready); err != nil {
+		return err
+	}
+	aggregate, _ := small.Aggregate("order")
+	place, _ := aggregate.Command("PlaceOrder")
+	o, err := ingest.Sender().Send(ctx, processing.Request{
+		Aggregate: aggregate, AggregateID: "o-1", Type: place, ID: uuid.Must(uuid.NewV7()).String(),
+		Data: order.PlaceOrder{CustomerID: "ada", TotalAmount: processing.Money{MinorUnits: 1, Currency: "GBP"}},
+	})
+	if err != nil || o.Status != processing.Accepted {
+		return fmt.Errorf("the command: %+v, %w", o, err)
+	}
+	return nil
+}
+
 // decide runs ingest until end is called, which may be done again.
 func decide(ctx context.Context, conn Connection) (ingest *Ingest, end func() error, err error) {
 	l, err := connect(ctx, small, conn, nil)
@@ -262,14 +339,8 @@ func use(ctx context.Context, ingest *Ingest, processor *Processor, rebuild *Reb
 	if err := admin.ProduceSync(ctx, &kgo.Record{Topic: "order.commands", Key: []byte("o-1"), Value: []byte("what?")}).FirstErr(); err != nil {
 		return err
 	}
-	aggregate, _ := small.Aggregate("order")
-	place, _ := aggregate.Command("PlaceOrder")
-	o, err := ingest.Sender().Send(ctx, processing.Request{
-		Aggregate: aggregate, AggregateID: "o-1", Type: place, ID: uuid.Must(uuid.NewV7()).String(),
-		Data: order.PlaceOrder{CustomerID: "ada", TotalAmount: processing.Money{MinorUnits: 1, Currency: "GBP"}},
-	})
-	if err != nil || o.Status != processing.Accepted {
-		return fmt.Errorf("the command: %+v, %w", o, err)
+	if err := placeOne(ctx, ingest); err != nil {
+		return err
 	}
 	if err := until(ctx, func() error {
 		list, err := rebuild.Status(ctx, "order-status")

@@ -25,6 +25,7 @@ type rebuildCLI struct {
 	Events      rebuildEvents      `cmd:"" help:"List the events of one aggregate, read from the log."`
 	DeadLetters rebuildDeadLetters `cmd:"" help:"List, show and redrive what could not be processed."`
 	Prune       rebuildPrune       `cmd:"" help:"Delete generations that are neither active nor standby."`
+	Migrate     rebuildMigrate     `cmd:"" help:"Copy all events and outcomes to the topics of another prefix, as the newest version of their schemas."`
 }
 
 // RunRebuild is the rebuild binary: it returns the exit code.

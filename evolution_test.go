@@ -10,19 +10,15 @@ import (
 	"github.com/ledgerline/ledgerline/schemas"
 )
 
-// TestOlderEvents has orders in one topic whose OrderPlaced is of each version that there ever was: read models,
-// recovery, rebuilds and the list of events take them all for the newest.
-func TestOlderEvents(t *testing.T) {
-	t.Parallel()
-	_, conn := startEmbedded(t, "")
-	p := newPlain(t, conn)
+// olderOrders provisions, and returns an OrderPlaced in each version.
+func olderOrders(t *testing.T, p *plain, conn ledgerline.Connection) (values [][]byte) {
+	t.Helper()
 	const subject = "order.events-ledgerline.order.OrderPlaced"
 	wrote := []map[string]any{
 		{"order_id": "o-1", "customer_id": "ada", "amount": gbp(100)},
 		{"order_id": "o-2", "customer_id": "ada", "amount": gbp(20), "discount": map[string]any{"ledgerline.Money": gbp(5)}},
 		{"order_id": "o-3", "customer_id": "ada", "total_amount": gbp(3), "discount": nil, "placed_at": int64(1_262_304_000_000)},
 	}
-	var values [][]byte
 	for i, fields := range wrote {
 		if i == len(wrote)-1 {
 			provision(t, conn, 1) // it brings the newest
@@ -35,6 +31,16 @@ func TestOlderEvents(t *testing.T) {
 		}
 		values = append(values, p.encode(subject, fields))
 	}
+	return values
+}
+
+// TestOlderEvents has orders in one topic whose OrderPlaced is of each version that there ever was: read models,
+// recovery, rebuilds and the list of events take them all for the newest.
+func TestOlderEvents(t *testing.T) {
+	t.Parallel()
+	_, conn := startEmbedded(t, "")
+	p := newPlain(t, conn)
+	values := olderOrders(t, p, conn)
 	processor := serve(t, "processor", ledgerline.RunProcessor, conn)
 	ingest := serve(t, "ingest", ledgerline.RunIngest, conn, "--instance", "one")
 	queries := newAPI(t, "http://"+processor.http)

@@ -109,6 +109,11 @@ func (i *Ingest) start(ctx context.Context, cfg IngestConfig) (err error) {
 	if err := l.enforced(ctx); err != nil {
 		return err
 	}
+	sctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := kafka.CheckMigrated(sctx, l.kafka, l.topics, l.app.ingestGroup(cfg.Prefix)); err != nil {
+		return l.brokersError(err)
+	}
 	var snapshots kafka.SnapshotStore
 	if !cfg.NoSnapshots {
 		if snapshots, i.closeSnapshots, err = l.snapshots(ctx); err != nil {

@@ -44,7 +44,8 @@ type Event struct {
 	// Version is the aggregate's version after the event, from 1.
 	Version int64
 	Time    time.Time
-	// CommandID and CommandOffset name the command that the event came of, Last its last event.
+	// CommandID and CommandOffset name the command that the event came of, Last its last event. The offset
+	// is -1 if the command lies in the topics of another prefix, that this one was migrated from.
 	CommandID     string
 	CommandOffset int64
 	Last          bool
@@ -90,7 +91,8 @@ type Outcome struct {
 	Version int64      `avro:"version"`
 	Events  []EventRef `avro:"events"`
 	// CommandOffset is the offset in the commands topic of the command that was decided: of a repeat,
-	// the original's. The partition is the record's own.
+	// the original's; -1 if it lies in the topics of another prefix, that this one was migrated from. The
+	// partition is the record's own.
 	CommandOffset int64     `avro:"command_offset"`
 	BodyHash      []byte    `avro:"body_hash"`
 	Time          time.Time `avro:"time"`
@@ -107,10 +109,10 @@ type EventRef struct {
 	Version int64  `avro:"version" json:"version"`
 }
 
-// Position returns the read-your-writes token of an accepted outcome, and false if the outcome names
-// no events: then there is nothing to wait for.
+// Position returns the read-your-writes token of an accepted outcome, and false if there is nothing to wait
+// for: the outcome names no events, or they were there before anything of this prefix was decided.
 func (o Outcome) Position() (Position, bool) {
-	return Position{Aggregate: o.Aggregate, Partition: o.Partition, Offset: o.CommandOffset}, len(o.Events) > 0
+	return Position{Aggregate: o.Aggregate, Partition: o.Partition, Offset: o.CommandOffset}, len(o.Events) > 0 && o.CommandOffset >= 0
 }
 
 // The codes of outcomes that the engine gives itself.

@@ -81,6 +81,9 @@ func (f *Floors) List(ctx context.Context) ([]Floor, error) {
 		if o.At < 0 || !slices.Contains(topics, o.Topic) {
 			continue
 		}
+		if err := unfinished(f.cfg.Topics, o.Metadata); err != nil {
+			return nil, err
+		}
 		m, err := processing.ParseMetadata(o.Metadata)
 		if err != nil {
 			return nil, fmt.Errorf("group %s has an offset of %s/%d that no worker committed: %w", f.cfg.Group, o.Topic, o.Partition, err)
@@ -117,7 +120,7 @@ func (f *Floors) Reset(ctx context.Context, to time.Time) ([]Floor, error) {
 
 // change commits the floors anew, and returns them as they are then.
 func (f *Floors) change(ctx context.Context, set func(one *Floor, outcomes marks)) ([]Floor, error) {
-	if err := f.idle(ctx); err != nil {
+	if err := checkIdle(ctx, f.adm, f.cfg.Group); err != nil {
 		return nil, err
 	}
 	floors, err := f.List(ctx)
@@ -153,17 +156,17 @@ func (f *Floors) change(ctx context.Context, set func(one *Floor, outcomes marks
 // ErrGroupBusy says that workers are at work, which would commit their own floors.
 var ErrGroupBusy = errors.New("the group has members: stop every ingest first, and wait out the session timeout of one that was killed")
 
-// idle returns an error unless the group has no members.
-func (f *Floors) idle(ctx context.Context) error {
-	groups, err := f.adm.DescribeGroups(ctx, f.cfg.Group)
+// checkIdle returns an error unless the group has no members.
+func checkIdle(ctx context.Context, adm *kadm.Client, group string) error {
+	groups, err := adm.DescribeGroups(ctx, group)
 	if err == nil {
 		err = groups.Error()
 	}
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return fmt.Errorf("asking for the members of group %s: %w", f.cfg.Group, err)
+		return fmt.Errorf("asking for the members of group %s: %w", group, err)
 	}
-	if n := len(groups[f.cfg.Group].Members); n > 0 {
-		return fmt.Errorf("group %s: %d: %w", f.cfg.Group, n, ErrGroupBusy)
+	if n := len(groups[group].Members); n > 0 {
+		return fmt.Errorf("group %s: %d: %w", group, n, ErrGroupBusy)
 	}
 	return nil
 }

@@ -39,6 +39,9 @@ const (
 
 	// Of a command moved to the partition that its key hashes to: where it lay before.
 	headerMovedFrom = "ledgerline-moved-from"
+	// Of an event or outcome that rebuild migrate has copied: where it lies in the topics of the old prefix, and
+	// the offset of its command there, as "order.events/3@1207 command 17".
+	headerMigratedFrom = "ledgerline-migrated-from"
 	// Of a dead letter: why it is one and where it lay; and how many bytes were left out, if it was too
 	// large to be kept whole.
 	headerCause    = "ledgerline-cause"

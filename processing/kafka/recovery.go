@@ -24,7 +24,7 @@ const anotherPrefix = "restore it, or set --prefix to begin anew"
 // goes on with them. So is one whose snapshot the store does not tell of, or that needs a schema which the
 // registry does not tell.
 func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]*ownedPartition, error) {
-	committed, err := s.committed(ctx, tps)
+	committed, err := committedOffsets(ctx, s.tx.Client(), s.cfg.Group, tps)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +62,9 @@ func (s *session) recover(ctx context.Context, tps map[topicPartition]uint64) (m
 		}
 		at, metadata := committed[tp].At, processing.Metadata{LastEvent: -1, LastOutcome: -1, LowestOutcome: -1}
 		if at >= 0 {
+			if err := unfinished(s.cfg.Topics, committed[tp].Metadata); err != nil {
+				return nil, err
+			}
 			if metadata, err = processing.ParseMetadata(committed[tp].Metadata); err != nil {
 				return nil, fmt.Errorf("group %s has an offset of %s that no worker committed (somebody reset it?): %w; run: kafka-consumer-groups.sh --delete-offsets --group %s --topic %s (events and outcomes then say where to go on)", s.cfg.Group, tp, err, s.cfg.Group, tp.topic)
 			}
@@ -157,16 +160,16 @@ func (s *session) replay(ctx context.Context, owner map[topicPartition]*ownedPar
 	return nil
 }
 
-// committed fetches the committed offsets with their metadata, -1 where there is none. It leaves out
-// those that an open transaction is about to change. It asks for each partition by its name: of a group
+// committedOffsets fetches a group's committed offsets with their metadata, -1 where there is none. It leaves
+// out those that an open transaction is about to change. It asks for each partition by its name: of a group
 // as a whole, Kafka does not tell that the first offset of a partition is about to come.
-func (s *session) committed(ctx context.Context, tps map[topicPartition]uint64) (map[topicPartition]kadm.Offset, error) {
+func committedOffsets[V any](ctx context.Context, cl *kgo.Client, name string, tps map[topicPartition]V) (map[topicPartition]kadm.Offset, error) {
 	asked := map[string][]int32{}
 	for tp := range tps {
 		asked[tp.topic] = append(asked[tp.topic], tp.partition)
 	}
 	group := kmsg.NewOffsetFetchRequestGroup()
-	group.Group = s.cfg.Group
+	group.Group = name
 	for topic, partitions := range asked {
 		t := kmsg.NewOffsetFetchRequestGroupTopic()
 		t.Topic, t.Partitions = topic, partitions
@@ -174,7 +177,7 @@ func (s *session) committed(ctx context.Context, tps map[topicPartition]uint64) 
 	}
 	q := kmsg.NewPtrOffsetFetchRequest()
 	q.RequireStable, q.Groups = true, append(q.Groups, group)
-	answer, err := q.RequestWith(ctx, s.tx.Client())
+	answer, err := q.RequestWith(ctx, cl)
 	if err == nil {
 		err = kerr.ErrorForCode(answer.ErrorCode)
 	}
@@ -198,7 +201,7 @@ func (s *session) committed(ctx context.Context, tps map[topicPartition]uint64) 
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fetching committed offsets of group %s: %w", s.cfg.Group, err)
+		return nil, fmt.Errorf("fetching committed offsets of group %s: %w", name, err)
 	}
 	return found, nil
 }
